@@ -1,0 +1,56 @@
+//! Why a store refused: what the operator is told; the peer sees only `internal-server-error` or
+//! `resource-constraint`.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// What went wrong, as far as the server must act on it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// No space left, or a quota reached: well again when there is space.
+    Full,
+    /// Reading, writing or syncing failed.
+    Io,
+    /// What was read is not what was written.
+    Damaged,
+    /// The data directory was written by a newer version, or is in use by another process.
+    Unusable,
+    /// The store has been closed.
+    Closed,
+}
+
+/// A backend failed.
+#[derive(Clone, Debug)]
+pub struct StoreError {
+    /// The kind of fault.
+    pub fault: Fault,
+    /// The cause in words, for the log.
+    pub cause: Arc<str>,
+}
+
+impl StoreError {
+    /// A fault with its cause.
+    pub fn new(fault: Fault, cause: impl fmt::Display) -> Self {
+        Self { fault, cause: cause.to_string().into() }
+    }
+
+    /// The store has been closed.
+    pub fn closed() -> Self {
+        Self::new(Fault::Closed, "the store is closed")
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.fault {
+            Fault::Full => "storage is full",
+            Fault::Io => "storage failed",
+            Fault::Damaged => "stored data is damaged",
+            Fault::Unusable => "storage cannot be used",
+            Fault::Closed => "storage is closed",
+        };
+        write!(f, "{kind}: {}", self.cause)
+    }
+}
+
+impl std::error::Error for StoreError {}

@@ -1,0 +1,1 @@
+//! Backends that keep the shapes of the core.

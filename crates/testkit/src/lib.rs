@@ -1,0 +1,1 @@
+//! Scripted conversations and other tools of the tests.

@@ -1,0 +1,1 @@
+//! Bytes to XML elements and back, knowing nothing of XMPP.

@@ -1,0 +1,1 @@
+//! The vocabulary of XMPP: addresses, stanzas, errors, SASL; no I/O.
