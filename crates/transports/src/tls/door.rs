@@ -7,6 +7,8 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets, ServerConfig};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 
+use crate::tls::binding::ExporterSecret;
+
 /// A kind of listener, as far as TLS differs between them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Door {
@@ -58,6 +60,7 @@ impl Door {
         config.ticketer = ticketer.clone();
         // One ticket a handshake: a client resumes with the newest, and each costs time and bytes.
         config.send_tls13_tickets = 1;
+        config.key_log = Arc::new(ExporterSecret);
         // RFC 9325 §3.10: early data can be replayed, so none is taken.
         config.max_early_data_size = 0;
         Ok(config)
