@@ -1,1 +1,5 @@
 //! The vocabulary of XMPP: addresses, stanzas, errors, SASL; no I/O.
+
+pub mod error;
+pub mod jid;
+pub mod ns;
