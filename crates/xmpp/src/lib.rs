@@ -1,1 +1,9 @@
 //! The vocabulary of XMPP: addresses, stanzas, errors, SASL; no I/O.
+
+pub mod date;
+pub mod error;
+pub mod jid;
+pub mod ns;
+
+#[cfg(test)]
+mod testing;
