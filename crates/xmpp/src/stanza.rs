@@ -371,7 +371,9 @@ impl Stanza {
             Kind::Presence(_) => Kind::Presence(PresenceType::Error),
             Kind::Iq(_) => Kind::Iq(IqType::Error),
         };
-        Some(self.answer(kind, "error", &error.to_xml()))
+        let mut writer = Writer::new(ns::CLIENT);
+        error.write(&mut writer);
+        Some(self.answer(kind, "error", &writer.finish()))
     }
 
     fn answer(&self, kind: Kind, type_: &str, payload: &str) -> Self {
@@ -499,12 +501,8 @@ fn scan(text: &str, content_ns: &str, from: Option<&Jid>) -> Result<Stanza, NotA
     let mut input = text.as_bytes();
     match scanner.next(&mut input) {
         Ok(Some(Event::Element(frame))) if frame.ns() == content_ns => {
-            if frame.index.is_plain() {
-                index(&frame, content_ns, from)
-            } else {
-                // Prefixes are left only on attributes; their declarations are kept.
-                index(&frame, content_ns, from)
-            }
+            // Prefixes are left only on attributes; their declarations are kept.
+            index(&frame, content_ns, from)
         }
         _ => Err(NotAStanza::NotWellFormed),
     }
