@@ -1,5 +1,16 @@
 //! What the tests of this crate share: noise that is the same in each run.
 
+use verona_xml::Limits;
+
+/// Bounds that no test reaches.
+pub(crate) const LIMITS: Limits = Limits {
+    element_bytes_max: 1 << 20,
+    depth_max: 64,
+    attributes_max: 64,
+    namespaces_max: 64,
+    elements_max: 10_000,
+};
+
 /// A small generator of numbers that look random (xorshift), so that a failure comes back.
 pub(crate) struct Noise(u64);
 
