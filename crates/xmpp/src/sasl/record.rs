@@ -94,3 +94,47 @@ impl Record {
         if fits { self.right } else { Err(self.wrong) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::credentials::ITERATIONS_DEFAULT;
+    use super::super::decoy::Decoy;
+    use super::super::hash::Hash;
+    use super::*;
+
+    fn record(found: Found) -> Result<Record, Refusal> {
+        let decoy = Decoy::new(&[7; 32], ITERATIONS_DEFAULT).unwrap();
+        let keys = decoy.keys(Hash::Sha256, "juliet@capulet.lit");
+        Record::new(found, keys, ITERATIONS_DEFAULT, |credentials| credentials.keys(Hash::Sha256))
+    }
+
+    #[test]
+    fn no_proof_fits_a_decoy_not_even_a_right_one() {
+        for found in [
+            Found::Unknown,
+            Found::Active(Credentials::default()),
+            Found::Disabled(Credentials::default()),
+            Found::Expired(Credentials::default()),
+        ] {
+            let record = record(found).unwrap();
+            for fits in [true, false] {
+                let refusal = record.verdict(fits).unwrap_err();
+                assert_eq!(refusal.error, SaslError::NotAuthorized);
+            }
+        }
+    }
+
+    #[test]
+    fn failing_store_leaves_nothing_to_compare() {
+        let refusal = record(Found::Unavailable).err().unwrap();
+        assert_eq!(refusal.error, SaslError::TemporaryAuthFailure);
+        assert!(Found::Unavailable.admits().is_err());
+    }
+
+    #[test]
+    fn what_was_not_found_is_unknown() {
+        assert!(matches!(Found::from(None), Found::Unknown));
+        let found = Found::from(Some(Credentials::default()));
+        assert!(matches!(found, Found::Active(_)));
+    }
+}

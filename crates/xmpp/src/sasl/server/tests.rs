@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use super::super::binding::{ChannelBinding, Offer};
 use super::super::client::{Binding, Client, ClientError, Login, Offered};
-use super::super::credentials::ITERATIONS_DEFAULT;
+use super::super::credentials::{ITERATIONS_DEFAULT, client_key};
 use super::super::decoy::Decoy;
 use super::*;
 
@@ -382,6 +382,36 @@ fn last_message_is_verified_in_every_part() {
     ];
     for (number, (change, expected)) in changes.into_iter().enumerate() {
         assert_eq!(last_with(change), expected, "change {number}");
+    }
+}
+
+/// What Juliet answers to a challenge if she wants that nonce in it; the proof is right.
+fn prove(challenge: &str, nonce: &str) -> String {
+    let Found::Active(credentials) = find("juliet@capulet.lit") else {
+        panic!("she is there");
+    };
+    let keys = credentials.keys(Hash::Sha1).unwrap();
+    let rounds = NonZeroU32::new(keys.iterations()).unwrap();
+    let salted = Hash::Sha1.stretch(PASSWORD.as_bytes(), keys.salt(), rounds);
+    let without_proof = format!("c=biws,{nonce}");
+    let message = format!("n=juliet,r=abc,{challenge},{without_proof}");
+    let signature = Hash::Sha1.hmac(keys.stored_key(), &[message.as_bytes()]);
+    let proof = client_key(Hash::Sha1, &salted).xor(&signature);
+    format!("{without_proof},p={}", encode(proof.as_ref()))
+}
+
+#[test]
+fn right_proof_over_a_foreign_nonce_is_refused() {
+    let begin = || challenged(begin(context(), "SCRAM-SHA-1", b"n,,n=juliet,r=abc"));
+    let (challenge, awaiting) = begin();
+    let nonce = challenge.split(',').next().unwrap();
+    let step = awaiting.respond(prove(&challenge, nonce).as_bytes());
+    assert_eq!(identity(step), account("juliet@capulet.lit"));
+    let longer = format!("{nonce}x");
+    for foreign in ["r=abc", &nonce[..nonce.len() - 1], &longer] {
+        let (challenge, awaiting) = begin();
+        let step = awaiting.respond(prove(&challenge, foreign).as_bytes());
+        assert_eq!(error(step), SaslError::NotAuthorized);
     }
 }
 
