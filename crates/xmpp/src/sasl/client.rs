@@ -331,3 +331,239 @@ fn verify(expected: &Octets, message: &[u8]) -> Result<(), ClientError> {
         Err(_) => Err(ClientError::Malformed),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pencil() -> Login {
+        Login {
+            username: "user".to_owned(),
+            password: Zeroizing::new("pencil".to_owned()),
+            ..Login::default()
+        }
+    }
+
+    /// The messages of the client in a published exchange, and what it makes of the last answer.
+    fn play(
+        mechanism: Mechanism,
+        nonce: &str,
+        challenge: &str,
+        success: &str,
+    ) -> ([String; 2], Result<(), ClientError>) {
+        let mut client = Client::with_nonce(mechanism, pencil(), nonce.to_owned()).unwrap();
+        let first = client.initial();
+        let last = client.respond(challenge.as_bytes()).unwrap();
+        let text = |data: &[u8]| String::from_utf8(data.to_vec()).unwrap();
+        ([text(&first), text(&last)], client.finish(Some(success.as_bytes())))
+    }
+
+    #[test]
+    fn exchange_is_that_of_rfc_5802() {
+        let (said, verdict) = play(
+            Mechanism::ScramSha1,
+            "fyko+d2lbbFgONRv9qkxdawL",
+            "r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,s=QSXCR+Q6sek8bf92,i=4096",
+            "v=rmF9pqV8S7suAoZWja4dJRkFsKQ=",
+        );
+        assert_eq!(said[0], "n,,n=user,r=fyko+d2lbbFgONRv9qkxdawL");
+        assert_eq!(
+            said[1],
+            "c=biws,r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,\
+             p=v0X8v3Bz2T0CJGbJQyF0X+HI4Ts="
+        );
+        assert_eq!(verdict, Ok(()));
+    }
+
+    #[test]
+    fn exchange_is_that_of_rfc_7677() {
+        let (said, verdict) = play(
+            Mechanism::ScramSha256,
+            "rOprNGfwEbeRWgbNEkqO",
+            "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
+             s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
+            "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=",
+        );
+        assert_eq!(said[0], "n,,n=user,r=rOprNGfwEbeRWgbNEkqO");
+        assert_eq!(
+            said[1],
+            "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
+             p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
+        );
+        assert_eq!(verdict, Ok(()));
+    }
+
+    const FIRST: &str = "r=abcdef,s=QSXCR+Q6sek8bf92,i=4096";
+
+    /// A client that has sent `r=abc`.
+    fn waiting() -> Client {
+        let mechanism = Mechanism::ScramSha1;
+        let mut client = Client::with_nonce(mechanism, pencil(), "abc".to_owned()).unwrap();
+        client.initial();
+        client
+    }
+
+    #[test]
+    fn server_that_does_not_know_the_password_is_an_impostor() {
+        let wrong = format!("v={}", encode(&[0; 20]));
+        for (data, expected) in [
+            (Some(wrong.as_str()), ClientError::Impostor),
+            (Some("v="), ClientError::Impostor),
+            (None, ClientError::Impostor),
+            (Some("v=?"), ClientError::Malformed),
+            (Some(""), ClientError::Malformed),
+            (Some("e=other-error"), ClientError::Refused("other-error".to_owned())),
+        ] {
+            let mut client = waiting();
+            client.respond(FIRST.as_bytes()).unwrap();
+            let came = client.finish(data.map(str::as_bytes));
+            assert_eq!(came, Err(expected), "{data:?}");
+        }
+        assert_eq!(
+            waiting().finish(Some(b"v=AAAA")),
+            Err(ClientError::Impostor),
+            "success without a challenge"
+        );
+    }
+
+    #[test]
+    fn challenge_must_continue_our_nonce_and_ask_for_a_fair_number_of_rounds() {
+        for (challenge, expected) in [
+            ("r=abc,s=AAAA,i=4096", ClientError::Nonce),
+            ("r=abdef,s=AAAA,i=4096", ClientError::Nonce),
+            ("r=ab,s=AAAA,i=4096", ClientError::Nonce),
+            ("r=abcd,s=AAAA,i=4095", ClientError::Iterations),
+            ("r=abcd,s=AAAA,i=4294967295", ClientError::Iterations),
+            ("r=abcd,s=AAAA", ClientError::Malformed),
+            ("m=x,r=abcd,s=AAAA,i=4096", ClientError::Malformed),
+            ("", ClientError::Malformed),
+        ] {
+            let came = waiting().respond(challenge.as_bytes()).err();
+            assert_eq!(came, Some(expected), "{challenge}");
+        }
+    }
+
+    #[test]
+    fn signature_may_come_as_a_challenge_and_nothing_after_it() {
+        let mut client = waiting();
+        client.respond(FIRST.as_bytes()).unwrap();
+        let Stage::Proven(signature) = &client.stage else {
+            panic!("no proof was made");
+        };
+        let message = format!("v={}", encode(signature.as_ref()));
+        assert!(client.respond(message.as_bytes()).unwrap().is_empty());
+        assert_eq!(client.respond(b"x").err(), Some(ClientError::Malformed));
+        assert_eq!(client.finish(None), Ok(()));
+    }
+
+    #[test]
+    fn keys_of_an_earlier_login_make_the_same_proof() {
+        let mut client = waiting();
+        let fresh = client.respond(FIRST.as_bytes()).unwrap();
+        let keys = client.keys().cloned();
+        let with = |challenge: &str| {
+            let mut again = waiting();
+            again.login.keys = keys.clone();
+            // Not the password: what comes out shows whether the keys were used.
+            again.login.password = Zeroizing::new("crayon".to_owned());
+            again.respond(challenge.as_bytes()).unwrap()
+        };
+        assert_eq!(with(FIRST), fresh);
+        for other in ["r=abcdef,s=QSXCR+Q6sek8bf93,i=4096", "r=abcdef,s=QSXCR+Q6sek8bf92,i=4097"] {
+            let mut client = waiting();
+            let fresh = client.respond(other.as_bytes()).unwrap();
+            assert_ne!(with(other), fresh, "keys of another salt were used");
+        }
+    }
+
+    fn offered(mechanisms: &[&str], bindings: &[&str]) -> Offered {
+        Offered {
+            mechanisms: mechanisms.iter().map(ToString::to_string).collect(),
+            bindings: bindings.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn strongest_mechanism_is_chosen_with_the_binding_that_both_have() {
+        let ours =
+            [ChannelBinding::TlsExporter(vec![1]), ChannelBinding::TlsServerEndPoint(vec![2])];
+        let choose = |offered: Offered, ours: &[ChannelBinding]| {
+            offered.choose(ours).map(|(mechanism, binding)| {
+                let binding = match binding {
+                    Binding::Unable => "unable",
+                    Binding::NotOffered => "not offered",
+                    Binding::Unshared => "unshared",
+                    Binding::Bound(binding) => binding.name(),
+                };
+                (mechanism.name(), binding)
+            })
+        };
+        let plus = ["X-NEW", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-512", "PLAIN"];
+        let both = ["tls-server-end-point", "tls-exporter"];
+        assert_eq!(
+            choose(offered(&plus, &both), &ours),
+            Some(("SCRAM-SHA-256-PLUS", "tls-exporter"))
+        );
+        assert_eq!(
+            choose(offered(&plus, &both[..1]), &ours),
+            Some(("SCRAM-SHA-256-PLUS", "tls-server-end-point"))
+        );
+        assert_eq!(
+            choose(offered(&plus, &[]), &ours),
+            Some(("SCRAM-SHA-256-PLUS", "tls-server-end-point")),
+            "servers older than XEP-0440"
+        );
+        assert_eq!(
+            choose(offered(&plus, &["tls-unique"]), &ours),
+            Some(("SCRAM-SHA-512", "unshared"))
+        );
+        assert_eq!(choose(offered(&plus, &both), &[]), Some(("SCRAM-SHA-512", "unable")));
+        assert_eq!(choose(offered(&plus[2..], &[]), &ours), Some(("SCRAM-SHA-512", "not offered")));
+        assert_eq!(choose(offered(&["PLAIN"], &[]), &ours), Some(("PLAIN", "not offered")));
+        // Types without mechanisms, and a password in the clear: XEP-0440 §3 rule 5.
+        assert_eq!(choose(offered(&["PLAIN"], &both), &ours), None);
+        assert_eq!(choose(offered(&["EXTERNAL", "X-NEW"], &[]), &ours), None);
+    }
+
+    #[test]
+    fn unshared_types_need_the_proof_of_the_server() {
+        let mut client = waiting();
+        client.login.binding = Binding::Unshared;
+        client.login.offered = Some(offered(&["SCRAM-SHA-1"], &["tls-unique"]));
+        assert_eq!(client.respond(FIRST.as_bytes()).err(), Some(ClientError::Downgraded));
+    }
+
+    #[test]
+    fn binding_and_mechanism_must_fit() {
+        let bound = Binding::Bound(ChannelBinding::TlsExporter(vec![1]));
+        for (mechanism, binding, fits) in [
+            (Mechanism::ScramSha1Plus, bound.clone(), true),
+            (Mechanism::ScramSha1Plus, Binding::Unable, false),
+            (Mechanism::ScramSha1, bound.clone(), false),
+            (Mechanism::Plain, bound, false),
+            (Mechanism::Plain, Binding::NotOffered, true),
+        ] {
+            let login = Login { binding, ..pencil() };
+            assert_eq!(Client::new(mechanism, login).is_ok(), fits, "{mechanism}");
+        }
+    }
+
+    #[test]
+    fn unusable_name_or_password_is_said_at_once() {
+        for (username, password) in [("", "pencil"), ("user", ""), ("u\u{7}", "x"), ("u", "\u{7}")]
+        {
+            let login = Login {
+                username: username.to_owned(),
+                password: Zeroizing::new(password.to_owned()),
+                ..Login::default()
+            };
+            assert!(matches!(
+                Client::new(Mechanism::ScramSha1, login),
+                Err(ClientError::Prepare(_))
+            ));
+        }
+        let mut external = Client::new(Mechanism::External, Login::default()).unwrap();
+        assert!(external.initial().is_empty());
+        assert_eq!(external.finish(None), Ok(()));
+    }
+}

@@ -5,7 +5,7 @@
 //! or end. The XML around it (RFC 6120 §6, XEP-0388) belongs to the caller; [`encoding`] reads and
 //! writes the base64 within. No type that holds a secret prints it, and each wipes it when dropped.
 
-pub mod anonymous;
+mod anonymous;
 pub mod binding;
 pub mod client;
 pub mod context;
@@ -13,10 +13,11 @@ pub mod credentials;
 pub mod decoy;
 pub mod encoding;
 pub mod error;
-pub mod external;
+mod external;
 pub mod hash;
 pub mod mechanism;
-pub mod plain;
+mod plain;
 pub mod prep;
-pub mod scram;
+pub mod record;
+mod scram;
 pub mod server;

@@ -19,6 +19,7 @@ use super::external;
 use super::hash::{Hash, Octets};
 use super::mechanism::Mechanism;
 use super::plain;
+use super::record::{Found, Record, UNAVAILABLE};
 use super::scram::{
     BindingFlag, ClientFinal, ClientFirst, ServerFirst, binding_value, write_server_final,
 };
@@ -74,26 +75,6 @@ pub struct Failure {
     pub cause: &'static str,
     /// The account that was asked for, if it came so far; for the log and for counting attempts.
     pub account: Option<String>,
-}
-
-/// What a store knows of an account.
-pub enum Found {
-    /// The account may log in.
-    Active(Credentials),
-    /// It is switched off: `account-disabled`, but only for who knows its password.
-    Disabled(Credentials),
-    /// Its password is no longer good: `credentials-expired`, but only for who knows it.
-    Expired(Credentials),
-    /// There is no such account.
-    Unknown,
-    /// The store failed.
-    Unavailable,
-}
-
-impl From<Option<Credentials>> for Found {
-    fn from(credentials: Option<Credentials>) -> Self {
-        credentials.map_or(Self::Unknown, Self::Active)
-    }
 }
 
 /// Begins a handshake, with the initial response if there is one.
@@ -206,6 +187,19 @@ impl Attempt {
         Self { context: Arc::clone(context), mechanism, account }
     }
 
+    /// The keys of the account, or those of a decoy, which is made in any case: both ways take
+    /// the same time.
+    fn record(
+        &self,
+        found: Found,
+        hash: Hash,
+        pick: impl Fn(&Credentials) -> Option<&Keys>,
+    ) -> Result<Record, Refusal> {
+        let decoy = &self.context.decoy;
+        let unusable = decoy.keys(hash, &self.account);
+        Record::new(found, unusable, decoy.iterations(), pick)
+    }
+
     fn fail(self, refusal: Refusal) -> Step {
         failure(refusal, Some(self.account))
     }
@@ -254,96 +248,30 @@ impl Lookup {
     fn found_with_nonce(self, found: Found, nonce: &str) -> Step {
         let Self { attempt, pending } = self;
         match pending {
-            Pending::External => certified(attempt, found),
-            Pending::Plain(password) => match Record::of_plain(&attempt, found) {
-                Ok(record) => Step::Check(Check { attempt, record, password }),
-                Err(refusal) => attempt.fail(refusal),
-            },
-            Pending::Scram(opening) => match Record::of_scram(&attempt, found, opening.hash) {
-                Ok(record) => challenge(attempt, record, opening, nonce),
-                Err(refusal) => attempt.fail(refusal),
-            },
-        }
-    }
-}
-
-const UNAVAILABLE: Refusal =
-    Refusal::new(SaslError::TemporaryAuthFailure, "the account could not be looked up");
-const UNKNOWN: Refusal = Refusal::unauthorized("no such account");
-const KEYLESS: Refusal = Refusal::unauthorized("the account has no password for this mechanism");
-const WRONG: Refusal = Refusal::unauthorized("wrong password");
-const DISABLED: Refusal = Refusal::new(SaslError::AccountDisabled, "the account is disabled");
-const EXPIRED: Refusal = Refusal::new(SaslError::CredentialsExpired, "the password has expired");
-
-/// The certificate has proven who it is; only the account must exist.
-fn certified(attempt: Attempt, found: Found) -> Step {
-    match found {
-        // That a password expired does not touch the certificate.
-        Found::Active(_) | Found::Expired(_) => attempt.succeed(None, None),
-        Found::Disabled(_) => attempt.fail(DISABLED),
-        Found::Unknown => attempt.fail(UNKNOWN),
-        Found::Unavailable => attempt.fail(UNAVAILABLE),
-    }
-}
-
-/// The keys to compare with, and what comes of it.
-struct Record {
-    keys: Keys,
-    /// Whether the keys are those of an account, not of a decoy.
-    real: bool,
-    /// What the right password leads to. With a decoy, always a refusal.
-    verdict: Result<(), Refusal>,
-    /// Whether the stored credentials are as good as new ones.
-    current: bool,
-}
-
-impl Record {
-    fn of_plain(attempt: &Attempt, found: Found) -> Result<Self, Refusal> {
-        // The decoy stands in for new accounts, whose password is compared by SHA-256.
-        Self::new(attempt, found, Hash::Sha256, Credentials::keys_for_plain)
-    }
-
-    fn of_scram(attempt: &Attempt, found: Found, hash: Hash) -> Result<Self, Refusal> {
-        Self::new(attempt, found, hash, |credentials| credentials.keys(hash))
-    }
-
-    fn new(
-        attempt: &Attempt,
-        found: Found,
-        hash: Hash,
-        choose: impl Fn(&Credentials) -> Option<&Keys>,
-    ) -> Result<Self, Refusal> {
-        let decoy = &attempt.context.decoy;
-        // Made also where it is not needed: both ways take the same time.
-        let unusable = decoy.keys(hash, &attempt.account);
-        let (credentials, verdict) = match found {
-            Found::Active(credentials) => (credentials, Ok(())),
-            Found::Disabled(credentials) => (credentials, Err(DISABLED)),
-            Found::Expired(credentials) => (credentials, Err(EXPIRED)),
-            Found::Unknown => (Credentials::default(), Err(UNKNOWN)),
-            Found::Unavailable => return Err(UNAVAILABLE),
-        };
-        let current = credentials.is_current(decoy.iterations());
-        Ok(match choose(&credentials) {
-            Some(keys) => Self { keys: keys.clone(), real: true, verdict, current },
-            None => {
-                Self { keys: unusable, real: false, verdict: verdict.and(Err(KEYLESS)), current }
+            Pending::External => certified(attempt, &found),
+            // A decoy stands in for a new account, whose password is compared by SHA-256.
+            Pending::Plain(password) => {
+                match attempt.record(found, Hash::Sha256, Credentials::keys_for_plain) {
+                    Ok(record) => Step::Check(Check { attempt, record, password }),
+                    Err(refusal) => attempt.fail(refusal),
+                }
             }
-        })
-    }
-
-    /// What comes of a password that fits these keys, or does not.
-    fn verdict(&self, fits: bool) -> Result<(), Refusal> {
-        match (self.real, fits) {
-            (true, true) => self.verdict,
-            (true, false) => Err(WRONG),
-            // RFC 6120 §6.5.10: the same for all; the peer is told no cause. Not even the switch
-            // that is set on an account without a password, such as one for certificates only.
-            (false, _) => Err(Refusal::unauthorized(match self.verdict {
-                Err(refusal) => refusal.cause,
-                Ok(()) => KEYLESS.cause,
-            })),
+            Pending::Scram(opening) => {
+                let hash = opening.hash;
+                match attempt.record(found, hash, |credentials| credentials.keys(hash)) {
+                    Ok(record) => challenge(attempt, record, opening, nonce),
+                    Err(refusal) => attempt.fail(refusal),
+                }
+            }
         }
+    }
+}
+
+/// The certificate has proven who it is; only the account must be there.
+fn certified(attempt: Attempt, found: &Found) -> Step {
+    match found.admits() {
+        Ok(()) => attempt.succeed(None, None),
+        Err(refusal) => attempt.fail(refusal),
     }
 }
 
@@ -490,3 +418,6 @@ impl fmt::Debug for Step {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
