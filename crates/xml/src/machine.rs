@@ -11,7 +11,7 @@ use crate::error::ScanError;
 use crate::escape::reference_end;
 use crate::limits::Limits;
 use crate::scope::{Namespace, Outer, Scopes};
-use crate::tag::{self, AttrAt, Name, StartTag};
+use crate::tag::{self, AttrAt, Name, StartTag, Stop};
 
 /// An error, and how many bytes had to be seen to know it. What lies before may be no UTF-8 and no
 /// XML characters yet; that would be the earlier error.
@@ -345,15 +345,23 @@ impl Machine {
 
     /// Reads a start tag at once if it is all there. If not, or if there is something wrong, its
     /// end is looked for first: so the same bytes give the same error, however they are cut.
-    #[inline]
+    #[inline(always)]
     fn read_start(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<StartTag>, Fault> {
-        let mut read = None;
         if self.searched <= self.token {
-            read = Some(tag::read(bytes, self.token, limits.attributes_max, &mut self.attrs));
-            if let Some(Ok(Some(tag))) = read {
+            let read = tag::read(bytes, self.token, limits.attributes_max, &mut self.attrs);
+            if let Ok(tag) = read {
                 return Ok(Some(tag));
             }
         }
+        self.read_start_slowly(bytes, limits)
+    }
+
+    #[cold]
+    fn read_start_slowly(
+        &mut self,
+        bytes: &[u8],
+        limits: &Limits,
+    ) -> Result<Option<StartTag>, Fault> {
         let from = self.searched.max(self.token.saturating_add(1));
         let end = match tag::find_end(bytes, from, &mut self.quote) {
             Ok(Some(end)) => end,
@@ -363,13 +371,10 @@ impl Machine {
             }
             Err(at) => return Err(fault(ScanError::NotWellFormed, at)),
         };
-        let read = read.unwrap_or_else(|| {
-            tag::read(bytes, self.token, limits.attributes_max, &mut self.attrs)
-        });
-        match read {
-            Ok(Some(tag)) => Ok(Some(tag)),
-            Ok(None) => Err(fault(ScanError::NotWellFormed, end)),
-            Err(error) => Err(fault(error, end)),
+        match tag::read(bytes, self.token, limits.attributes_max, &mut self.attrs) {
+            Ok(tag) => Ok(Some(tag)),
+            Err(Stop::Cut) => Err(fault(ScanError::NotWellFormed, end)),
+            Err(Stop::Wrong(error)) => Err(fault(error, end)),
         }
     }
 
@@ -482,7 +487,7 @@ pub(crate) fn check_declaration(bytes: &[u8]) -> Result<(), ScanError> {
     tag.push(b'>');
     let mut attrs = Vec::new();
     let read = tag::read(&tag, 0, 3, &mut attrs).map_err(|_| ScanError::NotWellFormed)?;
-    if read.is_none_or(|t| t.empty || t.end != tag.len()) || attrs.iter().any(|a| !a.plain) {
+    if read.empty || read.end != tag.len() || attrs.iter().any(|a| !a.plain) {
         return Err(ScanError::NotWellFormed);
     }
     let mut known =
