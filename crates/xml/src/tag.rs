@@ -24,13 +24,17 @@ pub(crate) struct AttrAt {
     pub plain: bool,
 }
 
-/// A start tag that was read.
-#[derive(Clone, Copy, Debug)]
+/// A start tag that was read. It is filled in place: handing it back by value costs more than
+/// reading it.
+#[derive(Debug, Default)]
 pub(crate) struct StartTag {
     pub name: Name,
     /// Behind its `>`.
     pub end: usize,
+    /// It is an empty-element tag.
     pub empty: bool,
+    /// Declarations of namespaces included.
+    pub attrs: Vec<AttrAt>,
 }
 
 /// Why a tag was not read to its end.
@@ -99,34 +103,41 @@ pub(crate) fn read(
     bytes: &[u8],
     at: usize,
     attributes_max: u16,
-    attrs: &mut Vec<AttrAt>,
-) -> Result<StartTag, Stop> {
-    attrs.clear();
-    let name = read_name(bytes, at.saturating_add(1))?;
-    let mut i = name.end as usize;
+    tag: &mut StartTag,
+) -> Result<(), Stop> {
+    tag.attrs.clear();
+    tag.name = read_name(bytes, at.saturating_add(1))?;
+    let mut i = tag.name.end as usize;
     loop {
         let before = i;
         i = skip_space(bytes, i);
         match bytes.get(i) {
             None => return Err(Stop::Cut),
-            Some(b'>') => return Ok(StartTag { name, end: i.saturating_add(1), empty: false }),
+            Some(b'>') => {
+                tag.empty = false;
+                break;
+            }
             Some(b'/') => {
-                return match bytes.get(i.saturating_add(1)) {
-                    None => Err(Stop::Cut),
-                    Some(b'>') => Ok(StartTag { name, end: i.saturating_add(2), empty: true }),
-                    Some(_) => Err(ScanError::NotWellFormed.into()),
-                };
+                i = i.saturating_add(1);
+                tag.empty = true;
+                match bytes.get(i) {
+                    None => return Err(Stop::Cut),
+                    Some(b'>') => break,
+                    Some(_) => return Err(ScanError::NotWellFormed.into()),
+                }
             }
             Some(_) if before == i => return Err(ScanError::NotWellFormed.into()),
-            Some(_) if attrs.len() >= usize::from(attributes_max) => {
+            Some(_) if tag.attrs.len() >= usize::from(attributes_max) => {
                 return Err(ScanError::TooManyAttributes.into());
             }
             Some(_) => {}
         }
         let attr = read_attribute(bytes, i)?;
         i = (attr.value_end as usize).saturating_add(1);
-        attrs.push(attr);
+        tag.attrs.push(attr);
     }
+    tag.end = i.saturating_add(1);
+    Ok(())
 }
 
 #[inline(always)]
