@@ -12,7 +12,7 @@ pub(crate) const COLON: u8 = 4;
 pub(crate) const WIDE: u8 = 8;
 /// Space, tab, carriage return, line feed.
 pub(crate) const SPACE: u8 = 16;
-/// Where reading an attribute value has to look: quotes, `<`, `&` and all below the space.
+/// Where reading an attribute value has to look: `<`, `&` and all below the space.
 pub(crate) const VALUE_STOP: u8 = 32;
 /// Where looking for the end of a tag has to look: quotes, `<` and `>`.
 pub(crate) const TAG_STOP: u8 = 64;
@@ -38,7 +38,7 @@ const fn classes() -> [u8; 256] {
             b' ' | b'\t' | b'\r' | b'\n' => SPACE,
             _ => 0,
         };
-        if byte < b' ' || matches!(byte, b'"' | b'\'' | b'<' | b'&') {
+        if byte < b' ' || matches!(byte, b'<' | b'&') {
             class |= VALUE_STOP;
         }
         if matches!(byte, b'"' | b'\'' | b'<' | b'>') {
@@ -48,6 +48,94 @@ const fn classes() -> [u8; 256] {
         i += 1;
     }
     table
+}
+
+/// Each byte of a word set to this one.
+const fn each(byte: u8) -> u64 {
+    u64::from_le_bytes([byte; 8])
+}
+
+/// The highest bit of each byte.
+const HIGH: u64 = each(0x80);
+
+/// The eight bytes from there on, the first of them lowest.
+#[inline]
+fn word(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk::<8>()?))
+}
+
+/// The high bit of each byte that is zero, and perhaps of some above the first such.
+#[inline]
+fn zeros(word: u64) -> u64 {
+    word.wrapping_sub(each(1)) & !word & HIGH
+}
+
+/// The high bit of each byte, all of ASCII, that is at least `least`.
+#[inline]
+fn at_least(word: u64, least: u8) -> u64 {
+    (word | HIGH).wrapping_sub(each(least)) & HIGH
+}
+
+/// The first byte whose high bit is set.
+#[inline]
+fn first(bits: u64) -> usize {
+    (bits.trailing_zeros() / 8) as usize
+}
+
+/// Where the name characters end that begin at `from`, and what classes they have. Eight bytes are
+/// looked at in one step: for short words of uneven length that is much faster than one by one,
+/// since the processor has less to guess.
+#[inline]
+pub(crate) fn name_end(bytes: &[u8], from: usize) -> (usize, u8) {
+    let mut at = from;
+    let mut seen = 0;
+    while let Some(word) = word(bytes, at) {
+        let folded = word | each(0x20);
+        let letters = at_least(folded, b'a') & !at_least(folded, b'{');
+        // The colon follows the nine, the dot the hyphen.
+        let digits = at_least(word, b'0') & !at_least(word, b';');
+        let dots = at_least(word, b'-') & !at_least(word, b'/');
+        let low = at_least(word, b'_') & !at_least(word, b'`');
+        let wide = word & HIGH;
+        let others = !(letters | digits | dots | low | wide) & HIGH;
+        let inside = others.wrapping_sub(1) & !others;
+        let colons = at_least(word, b':') & digits & !wide;
+        if (wide | colons) & inside != 0 {
+            seen |= if colons & inside != 0 { COLON } else { 0 };
+            seen |= if wide & inside != 0 { WIDE } else { 0 };
+        }
+        if others != 0 {
+            return (at.saturating_add(first(others)), seen);
+        }
+        at = at.saturating_add(8);
+    }
+    while let Some(&byte) = bytes.get(at) {
+        let class = class(byte);
+        if class & NAME == 0 {
+            break;
+        }
+        seen |= class;
+        at = at.saturating_add(1);
+    }
+    (at, seen)
+}
+
+/// Where an attribute value that is read from `from` on needs a closer look: at its quote, at `<`,
+/// `&`, and at control characters.
+#[inline]
+pub(crate) fn value_stop(bytes: &[u8], from: usize, quote: u8) -> Option<usize> {
+    let mut at = from;
+    while let Some(word) = word(bytes, at) {
+        let controls = word.wrapping_sub(each(b' ')) & !word & HIGH;
+        let stops = zeros(word ^ each(quote)) | zeros(word ^ each(b'<')) | zeros(word ^ each(b'&'));
+        if (stops | controls) != 0 {
+            return Some(at.saturating_add(first(stops | controls)));
+        }
+        at = at.saturating_add(8);
+    }
+    let rest = bytes.get(at..)?;
+    let stop = rest.iter().position(|&b| b == quote || class(b) & VALUE_STOP != 0)?;
+    Some(at.saturating_add(stop))
 }
 
 /// XML 1.0 §2.2: whether a document may contain the character.

@@ -86,7 +86,7 @@ impl Index {
         self.tag_end = offset(begin.tag.end);
         self.content_end = self.tag_end;
         self.empty = begin.tag.empty;
-        self.attrs.extend_from_slice(begin.attrs);
+        self.attrs.extend_from_slice(&begin.tag.attrs);
         self.plain = !begin.tag.name.is_prefixed() && begin.scopes.bound().is_empty();
     }
 }

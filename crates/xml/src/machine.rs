@@ -11,7 +11,7 @@ use crate::error::ScanError;
 use crate::escape::reference_end;
 use crate::limits::Limits;
 use crate::scope::{Namespace, Outer, Scopes};
-use crate::tag::{self, AttrAt, Name, StartTag};
+use crate::tag::{self, AttrAt, Name, StartTag, Stop};
 
 /// An error, and how many bytes had to be seen to know it. What lies before may be no UTF-8 and no
 /// XML characters yet; that would be the earlier error.
@@ -41,9 +41,8 @@ pub(crate) struct Begin<'a> {
     pub depth: usize,
     /// The offset of its `<`.
     pub at: usize,
-    pub tag: StartTag,
+    pub tag: &'a StartTag,
     pub namespace: Namespace,
-    pub attrs: &'a [AttrAt],
     pub scopes: &'a Scopes,
     pub outer: Outer<'a>,
     /// Its name or an attribute uses a prefix that is bound outside.
@@ -82,7 +81,7 @@ enum Progress {
 pub(crate) struct Machine {
     open: Vec<Open>,
     scopes: Scopes,
-    attrs: Vec<AttrAt>,
+    tag: StartTag,
     mode: Mode,
     /// Where the token begins that is read now.
     token: usize,
@@ -108,7 +107,7 @@ impl Machine {
 
     /// Bytes of memory held beyond the machine itself.
     pub fn heap_bytes(&self) -> usize {
-        self.open.capacity() * size_of::<Open>() + self.attrs.capacity() * size_of::<AttrAt>()
+        self.open.capacity() * size_of::<Open>() + self.tag.attrs.capacity() * size_of::<AttrAt>()
     }
 
     pub fn take_kept(&mut self) -> Vec<Box<str>> {
@@ -150,11 +149,13 @@ impl Machine {
         bytes: &[u8],
         limits: &Limits,
         sink: &mut impl Sink,
-    ) -> Result<Option<StartTag>, Fault> {
+    ) -> Result<Option<usize>, Fault> {
         let nothing = Outer { default: "", bindings: &[] };
-        let Some(tag) = self.read_start(bytes, limits)? else { return Ok(None) };
-        self.begin(bytes, tag, limits, nothing, sink).map_err(|e| fault(e, tag.end))?;
-        Ok(Some(tag))
+        if !self.read_start(bytes, limits)? {
+            return Ok(None);
+        }
+        self.begin(bytes, limits, nothing, sink).map_err(|e| fault(e, self.tag.end))?;
+        Ok(Some(self.tag.end))
     }
 
     /// Reads an end tag that stands alone.
@@ -333,12 +334,15 @@ impl Machine {
         outer: Outer<'_>,
         sink: &mut impl Sink,
     ) -> Result<Progress, Fault> {
-        let Some(tag) = self.read_start(bytes, limits)? else { return Ok(Progress::Cut) };
-        self.begin(bytes, tag, limits, outer, sink).map_err(|e| fault(e, tag.end))?;
-        if tag.empty {
-            Ok(self.finish(tag.end, tag.end, sink))
+        if !self.read_start(bytes, limits)? {
+            return Ok(Progress::Cut);
+        }
+        let end = self.tag.end;
+        self.begin(bytes, limits, outer, sink).map_err(|e| fault(e, end))?;
+        if self.tag.empty {
+            Ok(self.finish(end, end, sink))
         } else {
-            self.begin_text(tag.end);
+            self.begin_text(end);
             Ok(Progress::On)
         }
     }
@@ -346,30 +350,30 @@ impl Machine {
     /// Reads a start tag at once if it is all there. If not, or if there is something wrong, its
     /// end is looked for first: so the same bytes give the same error, however they are cut.
     #[inline]
-    fn read_start(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<StartTag>, Fault> {
-        let mut read = None;
-        if self.searched <= self.token {
-            read = Some(tag::read(bytes, self.token, limits.attributes_max, &mut self.attrs));
-            if let Some(Ok(Some(tag))) = read {
-                return Ok(Some(tag));
-            }
+    fn read_start(&mut self, bytes: &[u8], limits: &Limits) -> Result<bool, Fault> {
+        if self.searched <= self.token
+            && tag::read(bytes, self.token, limits.attributes_max, &mut self.tag).is_ok()
+        {
+            return Ok(true);
         }
+        self.read_start_slowly(bytes, limits)
+    }
+
+    #[cold]
+    fn read_start_slowly(&mut self, bytes: &[u8], limits: &Limits) -> Result<bool, Fault> {
         let from = self.searched.max(self.token.saturating_add(1));
         let end = match tag::find_end(bytes, from, &mut self.quote) {
             Ok(Some(end)) => end,
             Ok(None) => {
                 self.searched = bytes.len();
-                return Ok(None);
+                return Ok(false);
             }
             Err(at) => return Err(fault(ScanError::NotWellFormed, at)),
         };
-        let read = read.unwrap_or_else(|| {
-            tag::read(bytes, self.token, limits.attributes_max, &mut self.attrs)
-        });
-        match read {
-            Ok(Some(tag)) => Ok(Some(tag)),
-            Ok(None) => Err(fault(ScanError::NotWellFormed, end)),
-            Err(error) => Err(fault(error, end)),
+        match tag::read(bytes, self.token, limits.attributes_max, &mut self.tag) {
+            Ok(()) => Ok(true),
+            Err(Stop::Cut) => Err(fault(ScanError::NotWellFormed, end)),
+            Err(Stop::Wrong(error)) => Err(fault(error, end)),
         }
     }
 
@@ -377,7 +381,6 @@ impl Machine {
     fn begin(
         &mut self,
         bytes: &[u8],
-        tag: StartTag,
         limits: &Limits,
         outer: Outer<'_>,
         sink: &mut impl Sink,
@@ -393,7 +396,7 @@ impl Machine {
         let mark = self.scopes.mark();
         let mut default = self.default_namespace();
         let mut prefixed = 0u32;
-        for attr in &self.attrs {
+        for attr in &self.tag.attrs {
             if attr.declares(bytes) {
                 default = self.scopes.declare(attr, bytes)?.unwrap_or(default);
             } else if attr.name.is_prefixed() {
@@ -403,27 +406,26 @@ impl Machine {
         if self.scopes.bound().len() > usize::from(limits.namespaces_max) {
             return Err(ScanError::TooManyNamespaces);
         }
-        if tag::has_duplicate(bytes, &self.attrs) {
+        if tag::has_duplicate(bytes, &self.tag.attrs) {
             return Err(ScanError::NotWellFormed);
         }
         let mut uses_outer_prefix = false;
         let mut namespace = default;
-        if tag.name.is_prefixed() {
-            let prefix = tag.name.prefix_in(bytes);
+        if self.tag.name.is_prefixed() {
+            let prefix = self.tag.name.prefix_in(bytes);
             namespace = self.scopes.resolve(prefix, bytes, outer).ok_or(ScanError::BadNamespace)?;
             uses_outer_prefix = matches!(namespace, Namespace::Outer(_));
         }
         if prefixed > 0 {
             uses_outer_prefix |= self.check_prefixed(bytes, outer)?;
         }
-        self.open.push(Open { name: tag.name, default, mark });
+        self.open.push(Open { name: self.tag.name, default, mark });
         sink.start(&Begin {
             bytes,
             depth,
             at: self.token,
-            tag,
+            tag: &self.tag,
             namespace,
-            attrs: &self.attrs,
             scopes: &self.scopes,
             outer,
             uses_outer_prefix,
@@ -436,7 +438,7 @@ impl Machine {
     fn check_prefixed(&self, bytes: &[u8], outer: Outer<'_>) -> Result<bool, ScanError> {
         let mut uses_outer_prefix = false;
         let mut names = Vec::new();
-        for attr in self.attrs.iter().filter(|a| a.name.is_prefixed() && !a.declares(bytes)) {
+        for attr in self.tag.attrs.iter().filter(|a| a.name.is_prefixed() && !a.declares(bytes)) {
             let prefix = attr.name.prefix_in(bytes);
             let namespace =
                 self.scopes.resolve(prefix, bytes, outer).ok_or(ScanError::BadNamespace)?;
@@ -480,13 +482,13 @@ pub(crate) fn check_declaration(bytes: &[u8]) -> Result<(), ScanError> {
     let mut tag = b"<x".to_vec();
     tag.extend_from_slice(inside);
     tag.push(b'>');
-    let mut attrs = Vec::new();
-    let read = tag::read(&tag, 0, 3, &mut attrs).map_err(|_| ScanError::NotWellFormed)?;
-    if read.is_none_or(|t| t.empty || t.end != tag.len()) || attrs.iter().any(|a| !a.plain) {
+    let mut read = StartTag::default();
+    tag::read(&tag, 0, 3, &mut read).map_err(|_| ScanError::NotWellFormed)?;
+    if read.empty || read.end != tag.len() || read.attrs.iter().any(|a| !a.plain) {
         return Err(ScanError::NotWellFormed);
     }
     let mut known =
-        attrs.iter().map(|a| (a.name.whole_in(&tag), tag::part(&tag, a.value, a.value_end)));
+        read.attrs.iter().map(|a| (a.name.whole_in(&tag), tag::part(&tag, a.value, a.value_end)));
     let version = known.next();
     if !version.is_some_and(|(name, value)| name == b"version" && is_version(value)) {
         return Err(ScanError::NotWellFormed);

@@ -376,7 +376,7 @@ impl Reader<'_> {
         let end = match *unit {
             Unit::Unknown => None,
             Unit::Element => machine.element(bytes, self.limits, self.context.outer(), index)?,
-            Unit::Root => machine.root(bytes, self.limits, index)?.map(|tag| tag.end),
+            Unit::Root => machine.root(bytes, self.limits, index)?,
             Unit::RootEnd => machine.end_of(bytes, self.context.root.as_bytes())?,
             Unit::Declaration => {
                 let end = machine.end_of_declaration(bytes);

@@ -1,6 +1,8 @@
 //! One start tag: its name, its attributes, its end.
 
-use crate::chars::{COLON, NAME, NAME_START, SPACE, TAG_STOP, VALUE_STOP, WIDE, class, is_name};
+use crate::chars::{
+    COLON, NAME_START, SPACE, TAG_STOP, WIDE, class, is_name, name_end, value_stop,
+};
 use crate::error::ScanError;
 use crate::escape::reference_end;
 
@@ -22,19 +24,37 @@ pub(crate) struct AttrAt {
     pub plain: bool,
 }
 
-/// A start tag that was read.
-#[derive(Clone, Copy, Debug)]
+/// A start tag that was read. It is filled in place: handing it back by value costs more than
+/// reading it.
+#[derive(Debug, Default)]
 pub(crate) struct StartTag {
     pub name: Name,
     /// Behind its `>`.
     pub end: usize,
+    /// It is an empty-element tag.
     pub empty: bool,
+    /// Declarations of namespaces included.
+    pub attrs: Vec<AttrAt>,
+}
+
+/// Why a tag was not read to its end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Stop {
+    /// The bytes end before it.
+    Cut,
+    Wrong(ScanError),
+}
+
+impl From<ScanError> for Stop {
+    fn from(error: ScanError) -> Self {
+        Self::Wrong(error)
+    }
 }
 
 /// An offset as the index keeps it. Limits keep elements far below what it can say.
 #[inline]
 pub(crate) fn offset(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(u32::MAX)
+    at.min(u32::MAX as usize) as u32
 }
 
 /// The bytes between two offsets.
@@ -78,46 +98,49 @@ impl AttrAt {
     }
 }
 
-/// Reads the start tag that begins at `at`. `Ok(None)`: it does not end within these bytes.
+/// Reads the start tag that begins at `at`.
 pub(crate) fn read(
     bytes: &[u8],
     at: usize,
     attributes_max: u16,
-    attrs: &mut Vec<AttrAt>,
-) -> Result<Option<StartTag>, ScanError> {
-    attrs.clear();
-    let Some(name) = read_name(bytes, at.saturating_add(1))? else { return Ok(None) };
-    let mut i = name.end as usize;
+    tag: &mut StartTag,
+) -> Result<(), Stop> {
+    tag.attrs.clear();
+    tag.name = read_name(bytes, at.saturating_add(1))?;
+    let mut i = tag.name.end as usize;
     loop {
         let before = i;
         i = skip_space(bytes, i);
         match bytes.get(i) {
-            None => return Ok(None),
+            None => return Err(Stop::Cut),
             Some(b'>') => {
-                return Ok(Some(StartTag { name, end: i.saturating_add(1), empty: false }));
+                tag.empty = false;
+                break;
             }
             Some(b'/') => {
-                return match bytes.get(i.saturating_add(1)) {
-                    None => Ok(None),
-                    Some(b'>') => {
-                        Ok(Some(StartTag { name, end: i.saturating_add(2), empty: true }))
-                    }
-                    Some(_) => Err(ScanError::NotWellFormed),
-                };
+                i = i.saturating_add(1);
+                tag.empty = true;
+                match bytes.get(i) {
+                    None => return Err(Stop::Cut),
+                    Some(b'>') => break,
+                    Some(_) => return Err(ScanError::NotWellFormed.into()),
+                }
             }
-            Some(_) if before == i => return Err(ScanError::NotWellFormed),
-            Some(_) if attrs.len() >= usize::from(attributes_max) => {
-                return Err(ScanError::TooManyAttributes);
+            Some(_) if before == i => return Err(ScanError::NotWellFormed.into()),
+            Some(_) if tag.attrs.len() >= usize::from(attributes_max) => {
+                return Err(ScanError::TooManyAttributes.into());
             }
             Some(_) => {}
         }
-        let Some(attr) = read_attribute(bytes, i)? else { return Ok(None) };
+        let attr = read_attribute(bytes, i)?;
         i = (attr.value_end as usize).saturating_add(1);
-        attrs.push(attr);
+        tag.attrs.push(attr);
     }
+    tag.end = i.saturating_add(1);
+    Ok(())
 }
 
-#[inline]
+#[inline(always)]
 fn skip_space(bytes: &[u8], mut i: usize) -> usize {
     while bytes.get(i).is_some_and(|&b| class(b) & SPACE != 0) {
         i = i.saturating_add(1);
@@ -125,28 +148,22 @@ fn skip_space(bytes: &[u8], mut i: usize) -> usize {
     i
 }
 
-#[inline]
-fn read_name(bytes: &[u8], start: usize) -> Result<Option<Name>, ScanError> {
-    let mut seen = 0;
-    let mut end = start;
-    loop {
-        let Some(&byte) = bytes.get(end) else { return Ok(None) };
-        let class = class(byte);
-        if class & NAME == 0 {
-            break;
-        }
-        seen |= class;
-        end = end.saturating_add(1);
+// Inlined always: handing the small structs through memory costs more than reading them.
+#[inline(always)]
+fn read_name(bytes: &[u8], start: usize) -> Result<Name, Stop> {
+    let (end, seen) = name_end(bytes, start);
+    if end >= bytes.len() {
+        return Err(Stop::Cut);
     }
     let first = bytes.get(start).map_or(0, |&b| class(b));
-    if first & NAME_START == 0 || end == start {
-        return Err(ScanError::NotWellFormed);
+    if first & NAME_START == 0 {
+        return Err(ScanError::NotWellFormed.into());
     }
     let mut local = start;
     if seen & (COLON | WIDE) != 0 {
         local = check_name(bytes, start, end)?;
     }
-    Ok(Some(Name { start: offset(start), local: offset(local), end: offset(end) }))
+    Ok(Name { start: offset(start), local: offset(local), end: offset(end) })
 }
 
 /// Finds where the local part begins, and checks both parts (Namespaces in XML §4).
@@ -163,48 +180,44 @@ fn check_name(bytes: &[u8], start: usize, end: usize) -> Result<usize, ScanError
     Ok(end.saturating_sub(local.len()))
 }
 
-#[inline]
-fn read_attribute(bytes: &[u8], start: usize) -> Result<Option<AttrAt>, ScanError> {
-    let Some(name) = read_name(bytes, start)? else { return Ok(None) };
-    let mut i = skip_space(bytes, name.end as usize);
+#[inline(always)]
+fn read_attribute(bytes: &[u8], start: usize) -> Result<AttrAt, Stop> {
+    let name = read_name(bytes, start)?;
+    let mut i = name.end as usize;
+    if bytes.get(i) != Some(&b'=') {
+        i = skip_space(bytes, i);
+    }
     match bytes.get(i) {
-        None => return Ok(None),
+        None => return Err(Stop::Cut),
         Some(b'=') => i = skip_space(bytes, i.saturating_add(1)),
-        Some(_) => return Err(ScanError::NotWellFormed),
+        Some(_) => return Err(ScanError::NotWellFormed.into()),
     }
     let quote = match bytes.get(i) {
-        None => return Ok(None),
+        None => return Err(Stop::Cut),
         Some(&quote @ (b'"' | b'\'')) => quote,
-        Some(_) => return Err(ScanError::NotWellFormed),
+        Some(_) => return Err(ScanError::NotWellFormed.into()),
     };
     let value = i.saturating_add(1);
     let mut plain = true;
     i = value;
     loop {
-        let rest = bytes.get(i..).unwrap_or_default();
-        let Some(skip) = rest.iter().position(|&b| class(b) & VALUE_STOP != 0) else {
-            return Ok(None);
-        };
-        i = i.saturating_add(skip);
+        i = value_stop(bytes, i, quote).ok_or(Stop::Cut)?;
         match bytes.get(i) {
             Some(&byte) if byte == quote => break,
-            Some(b'<') => return Err(ScanError::NotWellFormed),
+            Some(b'<') => return Err(ScanError::NotWellFormed.into()),
             Some(b'&') => {
                 plain = false;
                 let from = i.saturating_add(1);
-                match reference_end(bytes, i, from).map_err(|(error, _)| error)? {
-                    Some(end) => i = end,
-                    None => return Ok(None),
-                }
+                let end = reference_end(bytes, i, from).map_err(|(error, _)| error)?;
+                i = end.ok_or(Stop::Cut)?;
             }
-            Some(b'"' | b'\'') => i = i.saturating_add(1),
             _ => {
                 plain = false;
                 i = i.saturating_add(1);
             }
         }
     }
-    Ok(Some(AttrAt { name, value: offset(value), value_end: offset(i), plain }))
+    Ok(AttrAt { name, value: offset(value), value_end: offset(i), plain })
 }
 
 /// Looks for the end of a start tag that was cut, from `from` on, where `quote` was open (zero for
