@@ -1,1 +1,11 @@
 //! The vocabulary of XMPP: addresses, stanzas, errors, SASL; no I/O.
+
+pub mod date;
+pub mod error;
+pub mod jid;
+pub mod ns;
+pub mod sasl;
+pub mod stanza;
+
+#[cfg(test)]
+mod testing;
