@@ -1,3 +1,8 @@
 //! The one binary: serve, account, check.
 
+pub mod accounts;
 pub mod config;
+pub mod control;
+
+#[cfg(test)]
+mod scratch;
