@@ -1,6 +1,7 @@
 //! The one binary: serve, account, check.
 
 pub mod accounts;
+pub mod check;
 pub mod config;
 pub mod control;
 
