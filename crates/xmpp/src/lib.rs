@@ -4,6 +4,7 @@ pub mod date;
 pub mod error;
 pub mod jid;
 pub mod ns;
+pub mod stream;
 
 #[cfg(test)]
 mod testing;
