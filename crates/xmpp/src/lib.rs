@@ -2,8 +2,10 @@
 
 pub mod date;
 pub mod error;
+pub mod form;
 pub mod jid;
 pub mod ns;
+pub mod rsm;
 pub mod stream;
 
 #[cfg(test)]
