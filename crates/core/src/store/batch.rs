@@ -6,6 +6,7 @@ use crate::store::shape::{Owner, Record, Seq, Table};
 
 /// One write. Entries and records are independent of each other.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the fields say by their types what they are")]
 pub enum Write {
     /// Sets an entry of a value, set or map table.
     Put { table: Table, owner: Owner, key: Box<str>, value: Bytes },

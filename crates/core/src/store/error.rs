@@ -4,6 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use verona_xmpp::error::{Condition, StanzaError};
+
 /// What went wrong, as far as the server must act on it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
@@ -54,3 +56,15 @@ impl fmt::Display for StoreError {
 }
 
 impl std::error::Error for StoreError {}
+
+impl From<StoreError> for StanzaError {
+    /// What the peer may know: that it can try again, or nothing.
+    fn from(error: StoreError) -> Self {
+        match error.fault {
+            Fault::Full | Fault::Io => Self::new(Condition::ResourceConstraint),
+            Fault::Damaged | Fault::Unusable | Fault::Closed => {
+                Self::new(Condition::InternalServerError)
+            }
+        }
+    }
+}
