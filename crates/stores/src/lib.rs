@@ -5,3 +5,4 @@ pub mod conformance;
 pub mod memory;
 mod rules;
 pub mod scratch;
+pub mod sqlite;
