@@ -19,6 +19,8 @@ pub enum Fault {
     Unusable,
     /// The store has been closed.
     Closed,
+    /// The batch breaks a rule of its shapes: a mistake of the caller, the disk is well.
+    Refused,
 }
 
 /// A backend failed.
@@ -50,6 +52,7 @@ impl fmt::Display for StoreError {
             Fault::Damaged => "stored data is damaged",
             Fault::Unusable => "storage cannot be used",
             Fault::Closed => "storage is closed",
+            Fault::Refused => "the write is not allowed",
         };
         write!(f, "{kind}: {}", self.cause)
     }

@@ -31,7 +31,8 @@ pub trait Store: Send + Sync + 'static {
     /// Waits until the writer's queue is below its bound (`limits::WRITER_QUEUE_BYTES_MAX`).
     fn room(&self) -> BoxFuture<'_, ()>;
 
-    /// All entries that an owner has in the given tables (value, set or map), by table and key.
+    /// All entries that an owner has in the given tables (value, set or map): in the order of
+    /// `tables`, each named once, and then of the keys.
     fn entries<'a>(&'a self, owner: &'a Owner, tables: &'a [Table]) -> Answer<'a, Vec<Entry>>;
 
     /// One entry of a table (value, set or map).
@@ -42,8 +43,8 @@ pub trait Store: Send + Sync + 'static {
         key: &'a str,
     ) -> Answer<'a, Option<bytes::Bytes>>;
 
-    /// The owners that have entries in a table, in order of their text, those behind `after`, at
-    /// most `count_max`.
+    /// The owners that have entries or records in a table, in order of their text, those behind
+    /// `after`, at most `count_max`.
     fn owners<'a>(
         &'a self,
         table: Table,
