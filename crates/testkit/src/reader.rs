@@ -51,7 +51,7 @@ pub struct Reader {
 
 impl Reader {
     /// Begins a new document, as after connecting, STARTTLS and SASL.
-    #[allow(clippy::new_without_default)]
+    #[allow(clippy::new_without_default, reason = "a document begins at a certain moment")]
     pub fn new() -> Self {
         let options = Options { max_token_length: TOKEN_BYTES_MAX, ..Options::default() };
         Self {
@@ -76,12 +76,12 @@ impl Reader {
     }
 
     /// The next whole item, if there is one.
-    pub fn next(&mut self) -> Option<Item> {
-        self.next_at().map(|(_, item)| item)
+    pub fn pop(&mut self) -> Option<Item> {
+        self.pop_at().map(|(_, item)| item)
     }
 
     /// The next whole item and the offset at which it began.
-    fn next_at(&mut self) -> Option<(usize, Item)> {
+    fn pop_at(&mut self) -> Option<(usize, Item)> {
         self.items.pop_front()
     }
 
@@ -165,7 +165,7 @@ pub fn parse_elements(text: &str, ns: &str) -> Result<Vec<(usize, Node)>, XmlErr
     // The marker shows whether everything before it was closed.
     reader.push(b"<end/>")?;
     let mut elements = Vec::new();
-    while let Some((at, item)) = reader.next_at() {
+    while let Some((at, item)) = reader.pop_at() {
         match item {
             Item::Open(_) => {}
             Item::Element(node) => elements.push((at.saturating_sub(header.len()), node)),
@@ -193,7 +193,7 @@ mod tests {
         let mut items = Vec::new();
         for bytes in STREAM.as_bytes().chunks(chunk) {
             reader.push(bytes).unwrap();
-            while let Some(item) = reader.next() {
+            while let Some(item) = reader.pop() {
                 items.push(item);
             }
         }
