@@ -3,6 +3,7 @@
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ CLIENTS = {
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("asked to end"))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--server", choices=SERVERS, default="verona")
     parser.add_argument("--only", choices=CLIENTS, action="append")

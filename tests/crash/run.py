@@ -9,6 +9,7 @@ sent behind it on the same stream, or by the `h` of XEP-0198 that counts it.
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -29,6 +30,7 @@ ROUNDS_MIN = 5
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("asked to end"))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--server", choices=SERVERS, default="verona")
     parser.add_argument("--rounds", type=int, default=20)
