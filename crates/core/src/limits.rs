@@ -1,5 +1,167 @@
 //! Every bound of the core, in one place, with the reason for its size.
+//!
+//! [`Limits`] is what the operator may change, by the same names in the config; the constants are
+//! fixed because something else in the code rests on them.
+
+/// The bounds that the operator may change. Sizes hold while bytes arrive.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Lifts rates, failed logins and connections per address; never sizes or depth.
+    pub unlimited: bool,
+    /// Bytes of one element before login.
+    pub login_element_bytes_max: usize,
+    /// Bytes before login in all.
+    pub login_bytes_max: usize,
+    /// Elements before login in all.
+    pub login_elements_max: u32,
+    /// Depth of elements before login.
+    pub login_depth_max: u16,
+    /// Seconds until the first byte of a stream.
+    pub first_byte_secs: u64,
+    /// Seconds for a TLS handshake.
+    pub tls_secs: u64,
+    /// Seconds until a resource is bound.
+    pub bind_secs: u64,
+    /// Bytes of one stanza of a client.
+    pub stanza_bytes_max: usize,
+    /// Depth of elements after login.
+    pub depth_max: u16,
+    /// Attributes of one element.
+    pub attributes_max: u16,
+    /// Namespace declarations in scope.
+    pub namespaces_max: u16,
+    /// Elements in one stanza.
+    pub elements_max: u32,
+    /// Bytes per second that a session may send over time; the source is paused, nothing dropped.
+    pub rate_bytes_per_sec: u64,
+    /// Bytes that a session may send at once.
+    pub rate_burst_bytes: u64,
+    /// Stanzas per second that a session may send over time.
+    pub rate_stanzas_per_sec: u64,
+    /// Failed logins on one connection before it is closed (RFC 6120 §6.4.5).
+    pub failed_logins_per_connection: u32,
+    /// Failed logins from one address before answers are delayed.
+    pub failed_logins_per_address: u32,
+    /// Seconds in which failed logins from one address count.
+    pub failed_logins_window_secs: u32,
+    /// The longest delay of an answer, in seconds.
+    pub failed_login_delay_secs_max: u32,
+    /// Connections from one address that are not logged in.
+    pub unauthenticated_per_address: u32,
+    /// New connections per second from one address.
+    pub connections_per_sec_per_address: u32,
+    /// Resources one account may have at a time.
+    pub resources_per_account: usize,
+    /// Seconds of silence after which a session's peer is probed (RFC 6120 §4.6.4).
+    pub idle_probe_secs: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            unlimited: false,
+            login_element_bytes_max: 10_000,
+            login_bytes_max: 64 * 1024,
+            login_elements_max: 64,
+            login_depth_max: 64,
+            first_byte_secs: 10,
+            tls_secs: 10,
+            bind_secs: 30,
+            stanza_bytes_max: 256 * 1024,
+            depth_max: 128,
+            attributes_max: 64,
+            namespaces_max: 32,
+            elements_max: 10_000,
+            rate_bytes_per_sec: 64 * 1024,
+            rate_burst_bytes: 512 * 1024,
+            rate_stanzas_per_sec: 200,
+            failed_logins_per_connection: 5,
+            failed_logins_per_address: 20,
+            failed_logins_window_secs: 600,
+            failed_login_delay_secs_max: 30,
+            unauthenticated_per_address: 256,
+            connections_per_sec_per_address: 50,
+            resources_per_account: 20,
+            idle_probe_secs: 300,
+        }
+    }
+}
+
+impl Limits {
+    /// The scanner's bounds before login.
+    pub fn before_login(&self) -> verona_xml::limits::Limits {
+        verona_xml::limits::Limits {
+            element_bytes_max: self.login_element_bytes_max,
+            depth_max: self.login_depth_max,
+            attributes_max: self.attributes_max,
+            namespaces_max: self.namespaces_max,
+            elements_max: self.elements_max,
+        }
+    }
+
+    /// The scanner's bounds after login.
+    pub fn after_login(&self) -> verona_xml::limits::Limits {
+        verona_xml::limits::Limits {
+            element_bytes_max: self.stanza_bytes_max,
+            depth_max: self.depth_max,
+            attributes_max: self.attributes_max,
+            namespaces_max: self.namespaces_max,
+            elements_max: self.elements_max,
+        }
+    }
+}
 
 /// Bytes that may wait for the store's writer before submitters are paused: about a second of what
 /// one disk takes, so that a slow disk shows as latency and not as memory.
 pub const WRITER_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes that may wait in a session's mailbox before its sources are paused.
+pub const MAILBOX_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes at which a mailbox refuses: every source that was not yet paused may have added one
+/// stanza or one fan-out more.
+pub const MAILBOX_BYTES_HARD: usize = 2 * MAILBOX_BYTES_MAX;
+
+/// How long a paused source waits for a reader that makes no progress before the reader is
+/// detached.
+pub const SLOW_READER_SECS: u64 = 30;
+
+/// How long a closing stream may take to write its last bytes.
+pub const CLOSE_SECS: u64 = 5;
+
+/// Write buffers kept for reuse by each thread.
+pub const SPARE_BUFFERS_MAX: usize = 256;
+
+/// The largest write buffer worth keeping; a bigger one was an exception.
+pub const SPARE_BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// Accounts kept in memory without any resource online, so that a login or a message to somebody
+/// who was just here needs no disk.
+pub const IDLE_ACCOUNTS_MAX: usize = 10_000;
+
+/// Entities one resource may have sent directed presence to (RFC 6121 §4.6).
+pub const DIRECTED_PRESENCE_MAX: usize = 1_000;
+
+/// Contacts of one account, those that only asked or are approved in advance included.
+pub const ROSTER_ITEMS_MAX: usize = 2_000;
+
+/// Inbound subscription requests waiting for an answer, per account (RFC 6121 §3.1.3).
+pub const PENDING_REQUESTS_MAX: usize = 200;
+
+/// Bytes of a subscription request that are kept for the account's next login.
+pub const PENDING_REQUEST_BYTES_MAX: usize = 2_048;
+
+/// Groups a roster item may be in.
+pub const ROSTER_GROUPS_MAX: usize = 50;
+
+/// Bytes of a roster item's name or of one group's name (RFC 6121 §2.3.3).
+pub const ROSTER_NAME_BYTES_MAX: usize = 1_023;
+
+/// Messages kept for an account that is offline.
+pub const OFFLINE_MESSAGES_MAX: u64 = 1_000;
+
+/// Bytes of messages kept for an account that is offline.
+pub const OFFLINE_BYTES_MAX: u64 = 10 * 1024 * 1024;
+
+/// Stanzas of one session whose commit is still awaited; beyond that the session is not read.
+pub const UNCOMMITTED_PER_SESSION_MAX: usize = 1_000;

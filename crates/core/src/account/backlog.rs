@@ -1,0 +1,95 @@
+//! XEP-0160 §3: the messages that waited are given to the first resource that takes messages,
+//! before any new one, and leave the backlog when they have been written.
+
+use std::sync::Arc;
+
+use verona_xmpp::stanza::Stanza;
+
+use crate::account::offline::{self, LOG, OFFLINE};
+use crate::account::presence;
+use crate::account::state::State;
+use crate::link::Link;
+use crate::router::{Kept, Step, Trail};
+use crate::server::Server;
+use crate::store::shape::{Seq, Slice};
+
+/// Messages read at a time.
+const PAGE: usize = 250;
+
+/// Whether a presence makes the resource one that takes what waits.
+pub fn comes_first(state: &State, link: &Arc<Link>, stanza: &Stanza) -> bool {
+    let takes = presence::priority(stanza) >= 0;
+    let took = state
+        .resource_of(link)
+        .is_some_and(|resource| resource.is_available() && resource.priority >= 0);
+    takes && !took && state.log.offline_count > 0 && !state.log.flushing
+}
+
+/// Delivers what waits, then makes the resource available in the turn in which nothing more does.
+pub async fn deliver(
+    server: Arc<Server>,
+    link: Arc<Link>,
+    stanza: Stanza,
+    mut trail: Trail,
+) -> Vec<Kept> {
+    let mut given = Given::default();
+    loop {
+        let read = read_on(&server, &link, &mut given).await;
+        let mut state = link.account.turn();
+        if read && given.count < state.log.offline_count {
+            continue;
+        }
+        server.becomes_available(&link, &mut state, &stanza, &mut trail);
+        break;
+    }
+    let kept = match server.carry_out(trail) {
+        Step::Done(kept) => kept,
+        Step::Later(later) => later.await,
+    };
+    let drained = link.mailbox.drained().await;
+    let mut state = link.account.turn();
+    state.log.flushing = false;
+    if drained && given.last > 0 {
+        state.log.offline_count = state.log.offline_count.saturating_sub(given.count);
+        state.log.offline_bytes = state.log.offline_bytes.saturating_sub(given.bytes);
+        drop(offline::delivered(&server, &link.account, given.last));
+    }
+    kept
+}
+
+/// What has been put into the mailbox so far.
+#[derive(Default)]
+struct Given {
+    last: Seq,
+    count: u64,
+    bytes: u64,
+}
+
+/// Puts the next page into the mailbox; false when there is none, or it cannot be read.
+async fn read_on(server: &Arc<Server>, link: &Arc<Link>, given: &mut Given) -> bool {
+    let slice = Slice {
+        after: Some(given.last),
+        flags_any: OFFLINE,
+        count_max: PAGE,
+        ..Slice::default()
+    };
+    let page = match server.store.page(LOG, &link.account.owner, &slice).await {
+        Ok(page) => page,
+        Err(error) => {
+            tracing::error!(account = %link.account.jid, %error, "cannot read what waits");
+            return false;
+        }
+    };
+    let found = !page.records.is_empty();
+    for record in page.records {
+        given.last = record.seq;
+        given.count = given.count.saturating_add(1);
+        let bytes = u64::try_from(record.stanza.len()).unwrap_or(u64::MAX);
+        given.bytes = given.bytes.saturating_add(bytes);
+        if let Some(stanza) = offline::delayed(&link.account, &record) {
+            link.mailbox.put(|out| out.extend_from_slice(stanza.text().as_bytes()));
+        }
+    }
+    link.mailbox.room().await;
+    found
+}

@@ -1,0 +1,147 @@
+//! The accounts in memory: found without waiting, loaded when they are not there.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use hashbrown::HashMap;
+use parking_lot::RwLock;
+use verona_xmpp::jid::Jid;
+
+use crate::account::Account;
+use crate::account::credentials::ACCOUNTS;
+use crate::account::roster::{self, Roster};
+use crate::account::offline;
+use crate::account::state::{LogState, State};
+use crate::hooks::registry::Registry;
+use crate::limits::IDLE_ACCOUNTS_MAX;
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::shape::{Owner, Table};
+
+const SHARDS: usize = 64;
+
+type Shard = RwLock<HashMap<Arc<str>, Arc<Account>, ahash::RandomState>>;
+
+/// All accounts that are in memory, by bare JID.
+#[derive(Debug)]
+pub struct Directory {
+    shards: Box<[Shard]>,
+    hasher: ahash::RandomState,
+    count: AtomicUsize,
+    sweep: AtomicU64,
+    /// Loads are done one at a time per shard, so that an account is never made twice.
+    loading: Box<[tokio::sync::Mutex<()>]>,
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            hasher: ahash::RandomState::new(),
+            count: AtomicUsize::new(0),
+            sweep: AtomicU64::new(0),
+            loading: (0..SHARDS).map(|_| tokio::sync::Mutex::default()).collect(),
+        }
+    }
+}
+
+impl Directory {
+    /// The account of a bare JID's text, if it is in memory.
+    pub fn loaded(&self, bare: &str) -> Option<Arc<Account>> {
+        self.shard(bare).1.read().get(bare).cloned()
+    }
+
+    /// The account of a bare JID, from memory or from the store; None if there is none.
+    pub async fn load(
+        &self,
+        jid: &Jid,
+        store: &dyn Store,
+        registry: &Registry,
+    ) -> Result<Option<Arc<Account>>, StoreError> {
+        let bare = jid.bare();
+        let text = bare.as_str();
+        if let Some(account) = self.loaded(text) {
+            return Ok(Some(account));
+        }
+        let (place, shard) = self.shard(text);
+        let _one = match self.loading.get(place) {
+            Some(lock) => Some(lock.lock().await),
+            None => None,
+        };
+        if let Some(account) = self.loaded(text) {
+            return Ok(Some(account));
+        }
+        let owner: Owner = Arc::from(text);
+        let Some(state) = read(&owner, store, registry).await? else { return Ok(None) };
+        let account = Arc::new(Account::new(bare.clone(), state));
+        shard.write().insert(owner, account.clone());
+        if self.count.fetch_add(1, Ordering::Relaxed) > IDLE_ACCOUNTS_MAX {
+            self.sweep();
+        }
+        Ok(Some(account))
+    }
+
+    /// Forgets an account that was removed; who still holds it sees it as gone.
+    pub fn forget(&self, bare: &str) {
+        if let Some(account) = self.shard(bare).1.write().remove(bare) {
+            account.turn().gone = true;
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Calls `visit` with every account in memory.
+    pub fn each(&self, mut visit: impl FnMut(&Arc<Account>)) {
+        for shard in &self.shards {
+            let accounts: Vec<_> = shard.read().values().cloned().collect();
+            accounts.iter().for_each(&mut visit);
+        }
+    }
+
+    /// Drops the idle accounts of the next shard. Nobody else holds what is dropped: the shard is
+    /// locked, and a count of one means that only the directory does.
+    fn sweep(&self) {
+        let turn = self.sweep.fetch_add(1, Ordering::Relaxed);
+        let place = usize::try_from(turn % SHARDS as u64).unwrap_or(0);
+        let Some(shard) = self.shards.get(place) else { return };
+        let mut accounts = shard.write();
+        let before = accounts.len();
+        accounts.retain(|_, account| {
+            Arc::strong_count(account) > 1 || !account.turn().resources.is_empty()
+        });
+        self.count.fetch_sub(before.saturating_sub(accounts.len()), Ordering::Relaxed);
+    }
+
+    fn shard(&self, bare: &str) -> (usize, &Shard) {
+        let place = usize::try_from(self.hasher.hash_one(bare) % SHARDS as u64).unwrap_or(0);
+        // `place` is below the length by the modulus.
+        (place, &self.shards[place])
+    }
+}
+
+/// Reads all that is loaded with an account; None when there is no such account.
+async fn read(
+    owner: &Owner,
+    store: &dyn Store,
+    registry: &Registry,
+) -> Result<Option<State>, StoreError> {
+    let mut tables: Vec<Table> =
+        vec![ACCOUNTS, roster::ITEMS, roster::VERSION, crate::account::presence::LAST_SEEN];
+    for part in &registry.parts {
+        tables.extend(part.tables);
+    }
+    let entries = store.entries(owner, &tables).await?;
+    if !entries.iter().any(|entry| entry.table == ACCOUNTS) {
+        return Ok(None);
+    }
+    let mut state = State { roster: Roster::load(&entries), ..State::default() };
+    state.last_seen_micros = crate::account::presence::last_seen(&entries);
+    for spec in &registry.parts {
+        if entries.iter().any(|entry| spec.tables.contains(&entry.table)) {
+            state.add_part((spec.load)(&entries));
+        }
+    }
+    let (offline_count, offline_bytes) = offline::waiting(owner, store).await?;
+    let last_seq = store.last_seq(offline::LOG, owner).await?;
+    state.log = LogState { last_seq, offline_count, offline_bytes };
+    Ok(Some(state))
+}

@@ -1,0 +1,250 @@
+//! RFC 6121 §3 and §2.3 to §2.5: changes of subscriptions and roster items, made durable, then
+//! told to everybody concerned in the order that the RFC gives.
+
+use std::sync::Arc;
+
+use verona_xml::writer::Writer;
+use verona_xmpp::error::{Condition, StanzaError};
+use verona_xmpp::jid::Jid;
+use verona_xmpp::ns;
+use verona_xmpp::stanza::Stanza;
+
+use crate::account::Account;
+use crate::account::presence;
+use crate::account::roster::Item;
+use crate::account::state::State;
+use crate::account::transition::{self, Act};
+use crate::limits::{PENDING_REQUEST_BYTES_MAX, PENDING_REQUESTS_MAX, ROSTER_ITEMS_MAX};
+use crate::server::Server;
+use crate::store::batch::Batch;
+
+/// The account sends an act to a contact (RFC 6121 §3.1.2, §3.1.5, §3.2.2, §3.3.2, §3.4.2).
+/// Returns what is to be routed.
+pub async fn send(
+    server: &Server,
+    account: &Arc<Account>,
+    act: Act,
+    stanza: Stanza,
+) -> Result<Vec<Stanza>, StanzaError> {
+    // §3.1.2: a full JID is treated as the bare one.
+    let Some(contact) = stanza.to().map(Jid::bare) else { return Ok(Vec::new()) };
+    if contact == account.jid {
+        return Ok(Vec::new());
+    }
+    let edit = account.edit(server).await;
+    let (step, before, batch) = {
+        let state = account.turn();
+        let before = state.roster.contact(&contact).cloned().unwrap_or_default();
+        let step = transition::outbound(act, &before);
+        if !before.listed && step.item.listed && state.roster.len() >= ROSTER_ITEMS_MAX {
+            return Err(StanzaError::new(Condition::ResourceConstraint).text("roster is full"));
+        }
+        let mut batch = Batch::new();
+        if step.item != before {
+            state.roster.plan(&account.owner, &contact, Some(&step.item), &mut batch);
+        }
+        (step, before, batch)
+    };
+    edit.commit(batch).await?;
+    let mut sends = Vec::new();
+    let mut state = account.turn();
+    if step.item != before {
+        state.roster.apply(&contact, Some(step.item.clone()));
+    }
+    if step.route {
+        let lost = before.subscription.has_from() && !step.item.subscription.has_from();
+        if lost {
+            // §3.2.2: unavailable presence goes ahead while the contact is still subscribed.
+            presence::withdraw_from(&state, account, &contact, &mut sends);
+        }
+        sends.push(stanza.between(&account.jid, &contact));
+        let gained = !before.subscription.has_from() && step.item.subscription.has_from();
+        if gained {
+            presence::show_to(&state, &contact, &mut sends);
+        }
+    }
+    if visibly_differs(&before, &step.item) {
+        push(&state, &contact);
+    }
+    Ok(sends)
+}
+
+/// A contact sends an act to the account (RFC 6121 §3.1.3, §3.1.6, §3.2.3, §3.3.3). Returns what is
+/// to be routed.
+pub async fn receive(
+    server: &Server,
+    account: &Arc<Account>,
+    act: Act,
+    stanza: Stanza,
+) -> Result<Vec<Stanza>, StanzaError> {
+    let Some(contact) = stanza.from().map(Jid::bare) else { return Ok(Vec::new()) };
+    let edit = account.edit(server).await;
+    let (step, before, batch) = {
+        let state = account.turn();
+        let before = state.roster.contact(&contact).cloned().unwrap_or_default();
+        if refuses_request(act, &before, &state) {
+            return Ok(Vec::new());
+        }
+        let step = transition::inbound(act, &before, &kept_form(&stanza));
+        let mut batch = Batch::new();
+        if step.item != before {
+            state.roster.plan(&account.owner, &contact, Some(&step.item), &mut batch);
+        }
+        (step, before, batch)
+    };
+    edit.commit(batch).await?;
+    let mut sends = Vec::new();
+    let mut state = account.turn();
+    if step.item != before {
+        state.roster.apply(&contact, Some(step.item.clone()));
+    }
+    if step.deliver {
+        deliver(&state, act, &stanza.between(&contact, &account.jid));
+    }
+    if visibly_differs(&before, &step.item) {
+        push(&state, &contact);
+    }
+    if before.subscription.has_from() && !step.item.subscription.has_from() {
+        // §3.3.3: the contact sees the account no longer.
+        presence::withdraw_from(&state, account, &contact, &mut sends);
+    }
+    if let Some(reply) = step.reply {
+        sends.push(act_stanza(reply, &account.jid, &contact, stanza.id_raw()));
+        let gained = !before.subscription.has_from() && step.item.subscription.has_from();
+        if gained {
+            presence::show_to(&state, &contact, &mut sends);
+        }
+    }
+    Ok(sends)
+}
+
+/// A client adds or changes an item (RFC 6121 §2.3.2, §2.4.2). Only name and groups of `wanted`
+/// count (§2.1.2).
+pub async fn set_item(
+    server: &Server,
+    account: &Arc<Account>,
+    contact: &Jid,
+    wanted: Item,
+) -> Result<(), StanzaError> {
+    let edit = account.edit(server).await;
+    let (item, batch) = {
+        let state = account.turn();
+        let mut item = state.roster.contact(contact).cloned().unwrap_or_default();
+        if !item.listed && state.roster.len() >= ROSTER_ITEMS_MAX {
+            return Err(StanzaError::new(Condition::ResourceConstraint).text("roster is full"));
+        }
+        item.listed = true;
+        item.name = wanted.name;
+        item.groups = wanted.groups;
+        let mut batch = Batch::new();
+        state.roster.plan(&account.owner, contact, Some(&item), &mut batch);
+        (item, batch)
+    };
+    edit.commit(batch).await?;
+    let mut state = account.turn();
+    state.roster.apply(contact, Some(item));
+    push(&state, contact);
+    Ok(())
+}
+
+/// A client removes an item (RFC 6121 §2.5.2); `item-not-found` when there is none. Subscriptions
+/// in both directions end with it. Returns what is to be routed.
+pub async fn remove_item(
+    server: &Server,
+    account: &Arc<Account>,
+    contact: &Jid,
+) -> Result<Vec<Stanza>, StanzaError> {
+    let edit = account.edit(server).await;
+    let (before, batch) = {
+        let state = account.turn();
+        let Some(before) = state.roster.contact(contact).filter(|item| item.listed).cloned() else {
+            return Err(StanzaError::new(Condition::ItemNotFound));
+        };
+        let mut batch = Batch::new();
+        state.roster.plan(&account.owner, contact, None, &mut batch);
+        (before, batch)
+    };
+    edit.commit(batch).await?;
+    let mut sends = Vec::new();
+    let mut state = account.turn();
+    state.roster.apply(contact, None);
+    push(&state, contact);
+    if before.subscription.has_to() || before.ask {
+        sends.push(act_stanza(Act::Unsubscribe, &account.jid, contact, None));
+    }
+    if before.subscription.has_from() {
+        presence::withdraw_from(&state, account, contact, &mut sends);
+    }
+    if before.subscription.has_from() || before.request.is_some() {
+        sends.push(act_stanza(Act::Unsubscribed, &account.jid, contact, None));
+    }
+    Ok(sends)
+}
+
+/// RFC 6121 §2.1.6: pushes a contact's item to all resources that asked for the roster.
+fn push(state: &State, contact: &Jid) {
+    let item = state.roster.contact(contact);
+    let ver = state.roster.version();
+    for resource in state.resources.iter().filter(|resource| resource.interested) {
+        let mut writer = Writer::new(ns::CLIENT);
+        writer.start("iq", ns::CLIENT);
+        writer.attr("type", "set").attr("id", &format!("push-{ver}"));
+        writer.attr("to", resource.link.jid.as_str());
+        writer.start("query", ns::ROSTER).attr("ver", &ver.to_string());
+        Item::write(item, contact, &mut writer);
+        writer.end().end();
+        let text = writer.finish();
+        resource.link.mailbox.put(|out| out.extend_from_slice(text.as_bytes()));
+    }
+}
+
+/// Whether a request is passed over: the account has too many already (RFC 6121 §3.1.3).
+fn refuses_request(act: Act, before: &Item, state: &State) -> bool {
+    act == Act::Subscribe
+        && before.request.is_none()
+        && !before.approved
+        && (state.roster.requests() >= PENDING_REQUESTS_MAX
+            || state.roster.len() >= ROSTER_ITEMS_MAX)
+}
+
+/// RFC 6121 §3.1.3: requests go to all available resources, approvals and cancellations to the
+/// interested ones (§3.1.6, §3.2.3, §3.3.3).
+fn deliver(state: &State, act: Act, stanza: &Stanza) {
+    for resource in &state.resources {
+        let takes = match act {
+            Act::Subscribe => resource.is_available(),
+            _ => resource.interested || resource.is_available(),
+        };
+        if takes {
+            resource.link.mailbox.put(|out| out.extend_from_slice(stanza.text().as_bytes()));
+        }
+    }
+}
+
+/// The request as it is kept: whole (RFC 6121 §3.1.3), or without its payload when that is large.
+fn kept_form(stanza: &Stanza) -> String {
+    if stanza.text().len() <= PENDING_REQUEST_BYTES_MAX {
+        return stanza.text().to_owned();
+    }
+    match (stanza.from(), stanza.to()) {
+        (Some(from), Some(to)) => {
+            act_stanza(Act::Subscribe, &from.bare(), &to.bare(), None).text().to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
+/// Whether clients see a difference between two states of an item.
+fn visibly_differs(before: &Item, after: &Item) -> bool {
+    let shown = |item: &Item| {
+        item.listed.then(|| {
+            (item.name.clone(), item.groups.clone(), item.subscription, item.ask, item.approved)
+        })
+    };
+    shown(before) != shown(after)
+}
+
+/// An act that the server sends on an account's behalf.
+fn act_stanza(act: Act, from: &Jid, to: &Jid, id: Option<&str>) -> Stanza {
+    Stanza::presence(Some(act.name()), from, Some(to), id)
+}

@@ -1,0 +1,229 @@
+//! Where modules act: filled once per host at start, read for every stanza.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use verona_xml::tree::Tree;
+use verona_xml::writer::Writer;
+use verona_xmpp::stanza::{IqType, Kind};
+
+use crate::account::state::{Part, PartSpec};
+use crate::hooks::iq::{Answer, IqResult, Request, Target};
+use crate::hooks::manifest::Manifest;
+use crate::hooks::module::Module;
+use crate::hooks::passage::{Direction, Passage, Phase, Verdict};
+use crate::hooks::session::{BeforeLogin, Change, Stage};
+
+type Answering = Box<dyn Fn(Request) -> Answer + Send + Sync>;
+type Guarding = Box<dyn Fn(&mut Passage<'_>) -> Verdict + Send + Sync>;
+type Watching = Box<dyn Fn(&mut Passage<'_>) + Send + Sync>;
+type Changing = Box<dyn Fn(&mut Change<'_>) + Send + Sync>;
+type Advertising = Box<dyn Fn(&mut Writer) + Send + Sync>;
+type Registering = Box<dyn Fn(BeforeLogin) -> Answer + Send + Sync>;
+type Describing = Box<dyn Fn(&mut Writer) + Send + Sync>;
+
+/// All hooks of one host.
+#[derive(Default)]
+pub struct Registry {
+    /// What the installed modules say of themselves, in the order of the list.
+    pub manifests: Vec<Manifest>,
+    answers: HashMap<Key<'static>, Answering, ahash::RandomState>,
+    guards: [Vec<Guarding>; 2],
+    /// By direction, then stamp, keep, copy.
+    watchers: [[Vec<Watching>; 3]; 2],
+    changes: Vec<Changing>,
+    advertised: Vec<(Stage, Advertising)>,
+    before_login: Vec<(&'static str, Registering)>,
+    described: Vec<(Target, Describing)>,
+    /// What modules keep in memory with each account.
+    pub parts: Vec<PartSpec>,
+}
+
+#[derive(Eq, Hash, PartialEq)]
+struct Key<'a> {
+    target: Target,
+    set: bool,
+    ns: &'a str,
+    name: &'a str,
+}
+
+/// What a module uses to say where it acts.
+pub struct Hooks<'a, M> {
+    registry: &'a mut Registry,
+    module: Arc<M>,
+}
+
+impl<'a, M: Module> Hooks<'a, M> {
+    pub(crate) fn new(registry: &'a mut Registry, module: Arc<M>) -> Self {
+        Self { registry, module }
+    }
+
+    /// Answers IQs of type get with this element.
+    pub fn iq_get<F>(
+        &mut self,
+        target: Target,
+        ns: &'static str,
+        name: &'static str,
+        answer: fn(Arc<M>, Request) -> F,
+    ) where
+        F: Future<Output = IqResult> + Send + 'static,
+    {
+        self.iq(Key { target, set: false, ns, name }, answer);
+    }
+
+    /// Answers IQs of type set with this element; the result must come after the commit.
+    pub fn iq_set<F>(
+        &mut self,
+        target: Target,
+        ns: &'static str,
+        name: &'static str,
+        answer: fn(Arc<M>, Request) -> F,
+    ) where
+        F: Future<Output = IqResult> + Send + 'static,
+    {
+        self.iq(Key { target, set: true, ns, name }, answer);
+    }
+
+    fn iq<F>(&mut self, key: Key<'static>, answer: fn(Arc<M>, Request) -> F)
+    where
+        F: Future<Output = IqResult> + Send + 'static,
+    {
+        let module = self.module.clone();
+        let boxed: Answering = Box::new(move |request| Box::pin(answer(module.clone(), request)));
+        let twice = self.registry.answers.insert(key, boxed).is_some();
+        debug_assert!(!twice, "two modules answer the same element");
+    }
+
+    /// May stop stanzas; runs before anything else.
+    pub fn guard(&mut self, direction: Direction, guard: fn(&M, &mut Passage<'_>) -> Verdict) {
+        let module = self.module.clone();
+        let list = &mut self.registry.guards[direction as usize];
+        list.push(Box::new(move |passage| guard(&module, passage)));
+    }
+
+    /// Watches messages in a phase after the guards.
+    pub fn message(
+        &mut self,
+        direction: Direction,
+        phase: Phase,
+        watch: fn(&M, &mut Passage<'_>),
+    ) {
+        let module = self.module.clone();
+        let place = match phase {
+            Phase::Guard | Phase::Stamp => 0,
+            Phase::Keep => 1,
+            Phase::Copy => 2,
+        };
+        let list = &mut self.registry.watchers[direction as usize][place];
+        list.push(Box::new(move |passage| watch(&module, passage)));
+    }
+
+    /// Hears when a resource's availability changes.
+    pub fn change(&mut self, watch: fn(&M, &mut Change<'_>)) {
+        let module = self.module.clone();
+        self.registry.changes.push(Box::new(move |change| watch(&module, change)));
+    }
+
+    /// Adds a stream feature (RFC 6120 §4.3.2) at a stage of the stream.
+    pub fn advertise(&mut self, stage: Stage, write: fn(&M, &mut Writer)) {
+        let module = self.module.clone();
+        self.registry.advertised.push((stage, Box::new(move |writer| write(&module, writer))));
+    }
+
+    /// Answers IQs with an element of this namespace on streams that are not yet logged in.
+    pub fn before_login<F>(&mut self, ns: &'static str, answer: fn(Arc<M>, BeforeLogin) -> F)
+    where
+        F: Future<Output = IqResult> + Send + 'static,
+    {
+        let module = self.module.clone();
+        let boxed: Registering = Box::new(move |request| Box::pin(answer(module.clone(), request)));
+        self.registry.before_login.push((ns, boxed));
+    }
+
+    /// Adds identities or forms to the answer to disco#info (XEP-0030 §3.1, XEP-0128 §2).
+    pub fn describe(&mut self, target: Target, write: fn(&M, &mut Writer)) {
+        let module = self.module.clone();
+        self.registry.described.push((target, Box::new(move |writer| write(&module, writer))));
+    }
+
+    /// Keeps a value in memory with each account, made from the entries of the manifest's `loaded`
+    /// tables; an account without entries has none.
+    pub fn part<P: Part>(&mut self) {
+        self.registry.parts.push(PartSpec {
+            tables: M::MANIFEST.loaded,
+            load: |entries| Box::new(P::load(entries)) as Box<dyn Any + Send>,
+        });
+    }
+}
+
+impl Registry {
+    /// Asks the module that answers this element; None when there is none.
+    pub fn answer(&self, target: Target, request: Request) -> Result<Answer, Request> {
+        let Some(IqType::Get | IqType::Set) = request.iq.iq_type() else { return Err(request) };
+        let Some(child) = request.iq.payload() else { return Err(request) };
+        let (ns, name) = (child.ns, child.name);
+        let found = self.find(target, request.is_set(), ns, name);
+        match found {
+            Some(answering) => Ok(answering(request)),
+            None => Err(request),
+        }
+    }
+
+    fn find(&self, target: Target, set: bool, ns: &str, name: &str) -> Option<&Answering> {
+        self.answers.get(&Key { target, set, ns, name })
+    }
+
+    /// Runs the guards of a direction.
+    pub fn guard(&self, passage: &mut Passage<'_>) -> Verdict {
+        for guard in &self.guards[passage.direction as usize] {
+            match guard(passage) {
+                Verdict::Pass => {}
+                verdict => return verdict,
+            }
+        }
+        Verdict::Pass
+    }
+
+    /// Runs the watchers of messages in a phase.
+    pub fn watch(&self, phase: Phase, passage: &mut Passage<'_>) {
+        let Kind::Message(_) = passage.stanza.kind() else { return };
+        let place = match phase {
+            Phase::Guard | Phase::Stamp => 0,
+            Phase::Keep => 1,
+            Phase::Copy => 2,
+        };
+        for watch in &self.watchers[passage.direction as usize][place] {
+            watch(passage);
+        }
+    }
+
+    /// Tells the watchers of a change of availability.
+    pub fn changed(&self, change: &mut Change<'_>) {
+        for watch in &self.changes {
+            watch(change);
+        }
+    }
+
+    /// Writes the stream features that modules add at a stage.
+    pub fn advertise(&self, stage: Stage, writer: &mut Writer) {
+        for (_, write) in self.advertised.iter().filter(|(of, _)| *of == stage) {
+            write(writer);
+        }
+    }
+
+    /// The answer to an IQ on a stream that is not logged in; None when no module gives one.
+    pub fn before_login(&self, tree: &Tree, request: BeforeLogin) -> Option<Answer> {
+        let ns = tree.root().children().next()?.ns().to_owned();
+        let (_, answer) = self.before_login.iter().find(|(of, _)| *of == ns)?;
+        Some(answer(request))
+    }
+
+    /// Writes what modules add to disco#info.
+    pub fn describe(&self, target: Target, writer: &mut Writer) {
+        for (_, write) in self.described.iter().filter(|(of, _)| *of == target) {
+            write(writer);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! RFC 6121 §8.5: a stanza for an account, within the account's turn.
+
+use std::sync::Arc;
+
+use verona_xmpp::error::{Condition, StanzaError};
+use verona_xmpp::jid::Jid;
+use verona_xmpp::stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
+
+use crate::account::Account;
+use crate::account::offline;
+use crate::account::presence;
+use crate::account::state::State;
+use crate::account::transition::Act;
+use crate::delivery;
+use crate::hooks::iq::Target;
+use crate::hooks::passage::{Delivery, Direction, Keep, Passage, Phase};
+use crate::host::Host;
+use crate::mailbox::Put;
+use crate::router::{Kept, Need, Trail, passes, unsubscribed};
+use crate::server::Server;
+
+/// Hands a stanza to an account that is in memory.
+pub(crate) fn to_account(
+    server: &Arc<Server>,
+    host: &Arc<Host>,
+    account: &Arc<Account>,
+    mut stanza: Stanza,
+    trail: &mut Trail,
+) -> Need {
+    let registry = host.registry();
+    let mut state = account.turn();
+    if state.gone {
+        drop(state);
+        no_such_account(&account.jid, &stanza, trail);
+        return Need::Nothing;
+    }
+    let mut sends = Vec::new();
+    let mut passage = Passage {
+        host,
+        account,
+        state: &mut state,
+        direction: Direction::Inbound,
+        stanza: &mut stanza,
+        link: None,
+        keep: Keep::default(),
+        delivery: Delivery::Ignore,
+        sends: &mut sends,
+        copies: smallvec::SmallVec::new(),
+    };
+    let verdict = registry.guard(&mut passage);
+    let need = if !passes(verdict, passage.stanza, trail) {
+        Need::Nothing
+    } else {
+        match passage.stanza.kind() {
+            Kind::Message(kind) => {
+                let place = Place { server, registry: &registry };
+                message(&place, kind, passage, trail);
+                Need::Nothing
+            }
+            Kind::Presence(kind) => to_resources(account, &mut state, kind, &stanza, trail),
+            Kind::Iq(kind) => iq(account, &state, (kind, &stanza), trail),
+        }
+    };
+    drop(state);
+    trail.extend(sends);
+    match need {
+        // Asked when the turn is over: the answer may begin its own.
+        Need::Ask(iq) => {
+            let own = iq.from().is_some_and(|from| from.same_bare(&account.jid));
+            let target = if own { Target::Own } else { Target::Account };
+            server.ask(target, host, Some(account.clone()), iq, trail)
+        }
+        need => need,
+    }
+}
+
+/// Where a turn takes place.
+struct Place<'a> {
+    server: &'a Arc<Server>,
+    registry: &'a crate::hooks::registry::Registry,
+}
+
+/// §8.5.2.1.1, §8.5.2.2.1, §8.5.3: a message is stamped, kept, delivered and copied.
+fn message(place: &Place<'_>, kind: MessageType, mut passage: Passage<'_>, trail: &mut Trail) {
+    let came = passage.stanza.clone();
+    place.registry.watch(Phase::Stamp, &mut passage);
+    let (delivery, waits) =
+        delivery::message(passage.state, &passage.account.jid, kind, passage.stanza);
+    passage.delivery = delivery;
+    passage.keep.offline = waits;
+    place.registry.watch(Phase::Keep, &mut passage);
+    if let Delivery::Bounce(condition) = passage.delivery {
+        trail.bounce(passage.stanza, &StanzaError::new(condition));
+        return;
+    }
+    if passage.keep.offline
+        && !offline::has_room(passage.state, passage.stanza.text().len())
+    {
+        // XEP-0160 §3: past the quota the sender hears that it was not kept.
+        trail.bounce(
+            passage.stanza,
+            &StanzaError::new(Condition::ResourceConstraint).text("too many offline messages"),
+        );
+        return;
+    }
+    if passage.keep != Keep::default() {
+        let seq = offline::next_seq(place.server, passage.state);
+        let id = place.server.stanza_id(seq);
+        *passage.stanza = passage.stanza.with_stanza_id(&id, &passage.account.jid);
+        let what = (&*passage.stanza, Direction::Inbound, passage.keep);
+        let ticket = offline::keep(place.server, passage.account, passage.state, seq, what);
+        trail.kept.push(Kept { ticket, stanza: came });
+    }
+    if let Delivery::To(places) = &passage.delivery {
+        for resource in places.iter().filter_map(|place| passage.state.resources.get(*place)) {
+            let text = passage.stanza.text();
+            trail.write(&resource.link, |out| out.extend_from_slice(text.as_bytes()));
+        }
+    }
+    place.registry.watch(Phase::Copy, &mut passage);
+    for (place, copy) in &passage.copies {
+        if let Some(resource) = passage.state.resources.get(*place) {
+            trail.write(&resource.link, |out| out.extend_from_slice(copy.text().as_bytes()));
+        }
+    }
+}
+
+/// §8.5.2.1.2, §8.5.3: presence of others.
+fn to_resources(
+    account: &Arc<Account>,
+    state: &mut State,
+    kind: PresenceType,
+    stanza: &Stanza,
+    trail: &mut Trail,
+) -> Need {
+    if let Some(act) = Act::of(kind) {
+        return Need::Subscription(account.clone(), act, stanza.clone());
+    }
+    let resourcepart = stanza.to().and_then(Jid::resource);
+    match kind {
+        PresenceType::Probe => {
+            let mut answers = Vec::new();
+            presence::answer_probe(state, &account.jid, stanza, &mut answers);
+            trail.extend(answers);
+        }
+        PresenceType::Available | PresenceType::Unavailable | PresenceType::Error => {
+            for place in 0..state.resources.len() {
+                let Some(resource) = state.resources.get(place) else { continue };
+                let takes = match resourcepart {
+                    Some(resourcepart) => resource.name() == resourcepart,
+                    None => resource.is_available() && kind != PresenceType::Error,
+                };
+                if takes {
+                    trail.write(&resource.link, |out| {
+                        out.extend_from_slice(stanza.text().as_bytes());
+                    });
+                    if kind == PresenceType::Unavailable
+                        && let Some(from) = stanza.from()
+                    {
+                        presence::forget_directed(state, place, from);
+                    }
+                }
+            }
+        }
+        _ => trail.bounce(stanza, &StanzaError::new(Condition::BadRequest)),
+    }
+    Need::Nothing
+}
+
+/// §8.5.2.1.3, §8.5.3.1, §8.5.3.2.3: an IQ to the bare JID is answered by the server, one to a full
+/// JID by that resource, if the asker may know of it.
+fn iq(
+    account: &Arc<Account>,
+    state: &State,
+    (kind, stanza): (IqType, &Stanza),
+    trail: &mut Trail,
+) -> Need {
+    let Some(to) = stanza.to() else { return Need::Nothing };
+    let asks = matches!(kind, IqType::Get | IqType::Set);
+    let Some(resourcepart) = to.resource() else {
+        if asks {
+            return Need::Ask(stanza.clone());
+        }
+        return Need::Nothing;
+    };
+    let found = state.place_of(resourcepart).and_then(|place| state.resources.get(place));
+    let may = !asks
+        || stanza.from().is_some_and(|from| state.shares_presence_with(&account.jid, from));
+    match found.filter(|_| may) {
+        Some(resource) => {
+            let text = stanza.text();
+            let put = trail.write(&resource.link, |out| out.extend_from_slice(text.as_bytes()));
+            if put == Put::Refused {
+                trail.bounce(stanza, &StanzaError::new(Condition::ServiceUnavailable));
+            }
+        }
+        None => trail.bounce(stanza, &StanzaError::new(Condition::ServiceUnavailable)),
+    }
+    Need::Nothing
+}
+
+/// §8.5.1: the account does not exist. What is answered looks like an account that is away.
+pub(crate) fn no_such_account(account: &Jid, stanza: &Stanza, trail: &mut Trail) {
+    match stanza.kind() {
+        Kind::Iq(_) => trail.bounce(stanza, &StanzaError::new(Condition::ServiceUnavailable)),
+        Kind::Message(MessageType::Groupchat) if stanza.to().is_some_and(Jid::is_bare) => {
+            trail.bounce(stanza, &StanzaError::new(Condition::ServiceUnavailable));
+        }
+        Kind::Presence(PresenceType::Probe) => {
+            trail.sends.extend(unsubscribed(account, stanza));
+        }
+        Kind::Message(_) | Kind::Presence(_) => {}
+    }
+}

@@ -1,0 +1,296 @@
+//! RFC 6120 §8 and §10: where a stanza goes. The router alone carries out what turns decide.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use verona_xmpp::error::{Condition, StanzaError};
+use verona_xmpp::jid::Jid;
+use verona_xmpp::stanza::{IqType, Kind, PresenceType, Stanza};
+
+use crate::account::Account;
+use crate::account::presence;
+use crate::account::subscription;
+use crate::account::transition::Act;
+use crate::hooks::iq::{Answer, IqResult, Request, Target};
+use crate::hooks::passage::Verdict;
+use crate::host::Host;
+use crate::inbound;
+use crate::limits::SLOW_READER_SECS;
+use crate::link::Link;
+use crate::mailbox::{Order, Put};
+use crate::server::Server;
+use crate::store::ticket::Ticket;
+use verona_xmpp::error::{StreamCondition, StreamError};
+
+/// A message that is being made durable, with what it takes to tell its sender of a failure.
+#[derive(Debug)]
+pub struct Kept {
+    /// When it is durable.
+    pub ticket: Ticket,
+    /// The message as it came.
+    pub stanza: Stanza,
+}
+
+/// What is still to be done for the stanza in hand.
+#[derive(Default)]
+pub struct Trail {
+    /// Stanzas to be routed, in order, each with `to` and `from`.
+    pub sends: VecDeque<Stanza>,
+    /// Messages that were appended to a log.
+    pub kept: Vec<Kept>,
+    /// A session whose mailbox is over its bound: the source pauses.
+    pub crowded: Option<Arc<Link>>,
+    /// The session that the stanza in hand came from.
+    pub origin: Option<Arc<Link>>,
+}
+
+/// How far handling a stanza got.
+pub enum Step {
+    /// To the end, with these messages on their way to the disk.
+    Done(Vec<Kept>),
+    /// The source waits for this before it hands in its next stanza.
+    Later(BoxFuture<'static, Vec<Kept>>),
+}
+
+/// What one stanza needs before it can be routed on.
+pub(crate) enum Need {
+    /// Nothing.
+    Nothing,
+    /// This account in memory; then the stanza comes again.
+    Account(Jid, Stanza),
+    /// A module's answer, asked when the account's turn is over.
+    Ask(Stanza),
+    /// A change of a subscription.
+    Subscription(Arc<Account>, Act, Stanza),
+    /// The answer of a module to a request.
+    Answer(Stanza, Answer),
+}
+
+impl Trail {
+    /// A trail that begins with one stanza.
+    pub fn of(stanza: Stanza, origin: Option<Arc<Link>>) -> Self {
+        Self { sends: VecDeque::from([stanza]), origin, ..Self::default() }
+    }
+
+    /// Puts what a turn wants sent behind what is waiting.
+    pub fn extend(&mut self, sends: Vec<Stanza>) {
+        self.sends.extend(sends);
+    }
+
+    /// Sends a stanza back with an error to who sent it, where one is due (RFC 6120 §8.3.1).
+    pub fn bounce(&mut self, stanza: &Stanza, error: &StanzaError) {
+        if let Some(answer) = stanza.error_answer(error) {
+            self.sends.push_back(answer);
+        }
+    }
+
+    /// Writes a stanza to a session.
+    pub fn write(&mut self, link: &Arc<Link>, write: impl FnOnce(&mut Vec<u8>)) -> Put {
+        let put = link.mailbox.put(write);
+        if put == Put::Crowded {
+            self.crowded = Some(link.clone());
+        }
+        put
+    }
+}
+
+impl Server {
+    /// Carries out a trail, without waiting as far as that goes.
+    pub fn carry_out(self: &Arc<Self>, mut trail: Trail) -> Step {
+        while let Some(stanza) = trail.sends.pop_front() {
+            match self.route(stanza, &mut trail) {
+                Need::Nothing => {}
+                need => return Step::Later(Box::pin(self.clone().finish(need, trail))),
+            }
+        }
+        if trail.crowded.is_some() {
+            return Step::Later(Box::pin(self.clone().finish(Need::Nothing, trail)));
+        }
+        Step::Done(trail.kept)
+    }
+
+    /// Carries out a trail that has to wait: load first, then decide.
+    pub(crate) async fn finish(self: Arc<Self>, first: Need, mut trail: Trail) -> Vec<Kept> {
+        let mut need = first;
+        loop {
+            self.meet(need, &mut trail).await;
+            need = loop {
+                let Some(stanza) = trail.sends.pop_front() else { break Need::Nothing };
+                match self.route(stanza, &mut trail) {
+                    Need::Nothing => {}
+                    need => break need,
+                }
+            };
+            if let Some(link) = trail.crowded.take() {
+                wait_for_reader(&link).await;
+            }
+            if matches!(need, Need::Nothing) {
+                return trail.kept;
+            }
+        }
+    }
+
+    async fn meet(self: &Arc<Self>, need: Need, trail: &mut Trail) {
+        match need {
+            Need::Nothing | Need::Ask(_) => {}
+            Need::Account(jid, stanza) => match self.account(&jid).await {
+                Ok(Some(_)) => trail.sends.push_front(stanza),
+                Ok(None) => inbound::no_such_account(&jid, &stanza, trail),
+                Err(error) => {
+                    tracing::error!(account = %jid, %error, "cannot load account");
+                    trail.bounce(&stanza, &StanzaError::from(error));
+                }
+            },
+            Need::Subscription(account, act, stanza) => {
+                let back = stanza.clone();
+                match subscription::receive(self, &account, act, stanza).await {
+                    Ok(sends) => trail.extend(sends),
+                    Err(error) => trail.bounce(&back, &error),
+                }
+            }
+            Need::Answer(iq, answer) => {
+                let answer = contained(answer).await;
+                if let Some(reply) = iq_answer(&iq, answer) {
+                    trail.sends.push_front(reply);
+                }
+            }
+        }
+    }
+
+    /// Routes one stanza (RFC 6120 §10): to a session, a host, a component or another server.
+    pub(crate) fn route(self: &Arc<Self>, stanza: Stanza, trail: &mut Trail) -> Need {
+        let Some(to) = stanza.to() else { return Need::Nothing };
+        let Some(host) = self.host(to.domain()) else {
+            // RFC 6120 §10.4: federation and components come behind this line.
+            trail.bounce(&stanza, &StanzaError::new(Condition::RemoteServerNotFound));
+            return Need::Nothing;
+        };
+        if to.local().is_none() {
+            return self.to_host(&host, stanza, trail);
+        }
+        match self.directory.loaded(to.bare_str()) {
+            Some(account) => inbound::to_account(self, &host, &account, stanza, trail),
+            // Nobody of the account is online, so nobody sees a presence (RFC 6121 §8.5.2.2.2).
+            None if is_notice(&stanza) => Need::Nothing,
+            None => Need::Account(to.bare(), stanza),
+        }
+    }
+
+    /// RFC 6120 §10.5.1, §10.5.2: a stanza for the host itself.
+    fn to_host(self: &Arc<Self>, host: &Arc<Host>, stanza: Stanza, trail: &mut Trail) -> Need {
+        match stanza.kind() {
+            Kind::Iq(IqType::Get | IqType::Set) => {
+                let bare = stanza.to().is_some_and(Jid::is_bare);
+                if bare {
+                    return self.ask(Target::Host, host, None, stanza, trail);
+                }
+                trail.bounce(&stanza, &StanzaError::new(Condition::ServiceUnavailable));
+            }
+            Kind::Message(_) => {
+                trail.bounce(&stanza, &StanzaError::new(Condition::ServiceUnavailable));
+            }
+            Kind::Iq(_) | Kind::Presence(_) => {}
+        }
+        Need::Nothing
+    }
+
+    /// Asks the module that answers a request; `service-unavailable` when none does (RFC 6120 §8.4).
+    pub(crate) fn ask(
+        self: &Arc<Self>,
+        target: Target,
+        host: &Arc<Host>,
+        account: Option<Arc<Account>>,
+        iq: Stanza,
+        trail: &mut Trail,
+    ) -> Need {
+        let Some(from) = iq.from().cloned() else { return Need::Nothing };
+        let request = Request {
+            iq: iq.clone(),
+            from,
+            account,
+            host: host.clone(),
+            link: trail.origin.clone(),
+            server: self.clone(),
+        };
+        match host.registry().answer(target, request) {
+            Ok(answer) => Need::Answer(iq, answer),
+            Err(_) => {
+                trail.bounce(&iq, &StanzaError::new(Condition::ServiceUnavailable));
+                Need::Nothing
+            }
+        }
+    }
+
+    /// Routes stanzas that do not come from a stream in hand: from a timer or an operator.
+    pub async fn send(self: &Arc<Self>, sends: Vec<Stanza>) {
+        let trail = Trail { sends: sends.into(), ..Trail::default() };
+        if let Step::Later(later) = self.carry_out(trail) {
+            later.await;
+        }
+    }
+}
+
+/// A panic in a module ends its request, not the session (RFC 6120 §8.3.3.6).
+async fn contained(answer: Answer) -> IqResult {
+    match std::panic::AssertUnwindSafe(answer).catch_unwind().await {
+        Ok(result) => result,
+        Err(_) => {
+            tracing::error!("a module panicked while answering a request");
+            Err(StanzaError::new(Condition::InternalServerError))
+        }
+    }
+}
+
+/// The stanza that answers a request (RFC 6120 §8.2.3).
+pub(crate) fn iq_answer(iq: &Stanza, answer: IqResult) -> Option<Stanza> {
+    match answer {
+        Ok(reply) => Some(iq.result(reply.payload())),
+        Err(error) => iq.error_answer(&error),
+    }
+}
+
+/// A presence that concerns only who is online.
+fn is_notice(stanza: &Stanza) -> bool {
+    matches!(
+        stanza.kind(),
+        Kind::Presence(
+            PresenceType::Available | PresenceType::Unavailable | PresenceType::Error
+        )
+    )
+}
+
+/// Waits for a slow reader; one that takes nothing for long is detached.
+async fn wait_for_reader(link: &Arc<Link>) {
+    let patience = Duration::from_secs(SLOW_READER_SECS);
+    if tokio::time::timeout(patience, link.mailbox.room()).await.is_err() {
+        tracing::warn!(jid = %link.jid, "session reads too slowly and is ended");
+        let error = StreamError::new(StreamCondition::ResourceConstraint).text("reads too slowly");
+        link.mailbox.order(Order::End(error));
+    }
+}
+
+/// What a guard decided, carried out: true when the stanza goes on.
+pub(crate) fn passes(verdict: Verdict, stanza: &Stanza, trail: &mut Trail) -> bool {
+    match verdict {
+        Verdict::Pass => true,
+        Verdict::Drop => false,
+        Verdict::Refuse(error) => {
+            trail.bounce(stanza, &error);
+            false
+        }
+    }
+}
+
+/// A probe on behalf of an account (RFC 6121 §4.3.1).
+pub(crate) fn probe(from: &Jid, to: &Jid) -> Stanza {
+    Stanza::presence(Some("probe"), from, Some(to), None)
+}
+
+/// What a stranger's probe hears, for who has no account (RFC 6121 §4.3.2).
+pub(crate) fn unsubscribed(account: &Jid, probe: &Stanza) -> Option<Stanza> {
+    let from = probe.from()?;
+    Some(presence::stranger(account, from, probe.id_raw()))
+}

@@ -1,0 +1,146 @@
+//! RFC 6120 §7: resource binding, and a session's end.
+
+use std::sync::Arc;
+
+use verona_xml::Writer;
+use verona_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
+use verona_xmpp::jid::Jid;
+use verona_xmpp::ns;
+use verona_xmpp::stanza::{IqType, Stanza};
+use verona_xml::{Event, Limits, Scanner};
+
+use crate::account::state::Resource;
+use crate::host::Host;
+use crate::link::Link;
+use crate::mailbox::Order;
+use crate::router::{Step, Trail};
+use crate::server::Server;
+use crate::stream::open::{End, Open};
+use crate::token;
+
+/// Answers bind requests until one succeeds.
+pub async fn until_bound(open: &mut Open, host: &Arc<Host>, account: &Jid) -> Result<Arc<Link>, End> {
+    loop {
+        let tree = open.element().await?;
+        let text = tree.root().to_text(ns::CLIENT);
+        // RFC 6120 §7.1: nothing else is processed before a resource is bound.
+        let Ok(iq) = Stanza::parse(&text) else {
+            return Err(StreamCondition::UnsupportedStanzaType.into());
+        };
+        let root = tree.root();
+        let request = root.child("bind", ns::BIND).filter(|_| iq.iq_type() == Some(IqType::Set));
+        let Some(request) = request else { return Err(StreamCondition::NotAuthorized.into()) };
+        let wanted = request.child("resource", ns::BIND).map(|element| element.text().into_owned());
+        match bind(&open.server, host, account, wanted.as_deref()).await {
+            Ok(link) => {
+                let mut writer = Writer::new(ns::CLIENT);
+                writer.start("bind", ns::BIND).start("jid", ns::BIND).text(link.jid.as_str());
+                writer.end().end();
+                let answer = iq.result(&writer.finish());
+                open.send(answer.text()).await?;
+                return Ok(link);
+            }
+            Err(error) => {
+                if let Some(answer) = iq.error_answer(&error) {
+                    open.send(answer.text()).await?;
+                }
+            }
+        }
+    }
+}
+
+/// Binds a resource to an account; without a wish, or with an empty one, the server chooses
+/// (RFC 6120 §7.6). A session that holds the resource is ended with `conflict` (§7.7.2.2, the third
+/// way: the new client is the one that the user sits at).
+pub async fn bind(
+    server: &Arc<Server>,
+    host: &Arc<Host>,
+    account: &Jid,
+    wanted: Option<&str>,
+) -> Result<Arc<Link>, StanzaError> {
+    let jid = match wanted.filter(|wanted| !wanted.is_empty()) {
+        Some(wanted) => account
+            .with_resource(wanted)
+            .map_err(|_| StanzaError::new(Condition::BadRequest).text("resource is not allowed"))?,
+        // §7.6: random, so that nobody can guess a full JID.
+        None => account.with_resource(&token::random()).map_err(StanzaError::from)?,
+    };
+    let account = server.account(account).await?;
+    let Some(account) = account else { return Err(StanzaError::new(Condition::NotAuthorized)) };
+    let limits = server.policy().limits.clone();
+    let mut trail = Trail::default();
+    let link = {
+        let mut state = account.turn();
+        if state.gone {
+            return Err(StanzaError::new(Condition::NotAuthorized));
+        }
+        let taken = jid.resource().and_then(|name| state.place_of(name));
+        if taken.is_none()
+            && state.resources.len() >= limits.resources_per_account
+            && !limits.unlimited
+        {
+            return Err(StanzaError::new(Condition::ResourceConstraint).text("too many resources"));
+        }
+        let old = taken.and_then(|place| state.resources.get(place)).map(|old| old.link.clone());
+        if let Some(old) = old {
+            drop(state);
+            old.mailbox.order(Order::End(StreamError::new(StreamCondition::Conflict)));
+            server.leave(&old, &mut trail);
+            state = account.turn();
+        }
+        let now = server.clock.uptime_secs();
+        let link = Arc::new(Link::new(jid, account.clone(), host.clone(), now));
+        state.resources.push(Resource::new(link.clone()));
+        link
+    };
+    if let Step::Later(later) = server.carry_out(trail) {
+        later.await;
+    }
+    Ok(link)
+}
+
+impl Server {
+    /// Takes a session out of its account; contacts see it leave (RFC 6121 §4.5.2). Nothing happens
+    /// when that was done before.
+    pub(crate) fn leave(self: &Arc<Self>, link: &Arc<Link>, trail: &mut Trail) {
+        let known = link.account.turn().resource_of(link).is_some();
+        if !known {
+            return;
+        }
+        let gone = Stanza::presence(Some("unavailable"), &link.jid, None, None);
+        self.becomes_unavailable(link, &gone, trail);
+        link.account.turn().resources.retain(|resource| !Arc::ptr_eq(&resource.link, link));
+    }
+
+    /// Ends a session: who is concerned hears of it.
+    pub async fn unbind(self: &Arc<Self>, link: &Arc<Link>) {
+        let mut trail = Trail::default();
+        self.leave(link, &mut trail);
+        if let Step::Later(later) = self.carry_out(trail) {
+            later.await;
+        }
+    }
+
+    /// Routes anew what could not be written to a session that is gone: messages to other resources
+    /// or to the backlog, requests back to who asked (RFC 6120 §10.5.4).
+    pub async fn redeliver(self: &Arc<Self>, link: &Arc<Link>, left: &[u8]) {
+        let mut scanner = Scanner::elements(Limits::NONE, ns::CLIENT);
+        let mut input = left;
+        let mut trail = Trail::default();
+        while let Ok(Some(Event::Element(frame))) = scanner.next(&mut input) {
+            let Ok(stanza) = Stanza::adopt(&frame, ns::CLIENT, None) else { continue };
+            // What was kept when it arrived is in the log already.
+            let own = link.account.jid.as_str();
+            let kept = stanza.children().any(|child| {
+                child.ns == ns::SID && child.tree().is_some_and(|t| t.root().attr("by") == Some(own))
+            });
+            let presence = matches!(stanza.kind(), verona_xmpp::stanza::Kind::Presence(_));
+            if !kept && !presence && stanza.to().is_some() && stanza.from().is_some() {
+                trail.sends.push_back(stanza);
+            }
+        }
+        if let Step::Later(later) = self.carry_out(trail) {
+            later.await;
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! RFC 6120 §4.2 to §7: a client's stream from its first byte to a bound resource.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use verona_xmpp::error::{StreamCondition, StreamError};
+use verona_xmpp::jid::Jid;
+use verona_xmpp::ns;
+use verona_xmpp::stream::{Header, Reply};
+use verona_xml::Tree;
+
+use crate::host::Host;
+use crate::link::Link;
+use crate::server::Server;
+use crate::stream::features::{self, Offers};
+use crate::stream::open::{End, Incoming, Open};
+use crate::stream::session::Session;
+use crate::stream::wire::{Gone, Wire};
+use crate::stream::{bind, legacy, login};
+use crate::token;
+
+/// Serves a client's connection until it ends.
+pub async fn serve(server: Arc<Server>, wire: Box<dyn Wire>) {
+    // What negotiates is large and ends before the long-lived part begins.
+    let session = Box::pin(negotiate(server, wire)).await;
+    if let Some(session) = session {
+        session.run().await;
+    }
+}
+
+async fn negotiate(server: Arc<Server>, wire: Box<dyn Wire>) -> Option<Session> {
+    let peer = wire.peer();
+    let limit = Duration::from_secs(server.policy().limits.bind_secs);
+    let mut client = Client { open: Open::new(server, wire), host: None, failures: 0 };
+    let end = match tokio::time::timeout(limit, client.to_session()).await {
+        Ok(Ok(link)) => return Some(client.session(link)),
+        Ok(Err(end)) => end,
+        // RFC 6120 §4.9.3.4.
+        Err(_) => End::Error(StreamError::new(StreamCondition::ConnectionTimeout)),
+    };
+    client.open.finish(end, peer).await;
+    None
+}
+
+/// A client that is not bound.
+struct Client {
+    open: Open,
+    /// The host that the stream is to.
+    host: Option<Arc<Host>>,
+    failures: u32,
+}
+
+impl Client {
+    async fn to_session(&mut self) -> Result<Arc<Link>, End> {
+        let header = self.first_header().await?;
+        if header.version.is_none() {
+            return self.legacy(header).await;
+        }
+        let account = self.log_in(header).await?;
+        self.bind(account).await
+    }
+
+    fn session(self, link: Arc<Link>) -> Session {
+        let Self { mut open, .. } = self;
+        let unread = open.take_unread();
+        Session::new(open.server, link, open.wire, open.scanner, unread)
+    }
+
+    /// The first header must come soon.
+    async fn first_header(&mut self) -> Result<Header, End> {
+        let secs = self.open.server.policy().limits.first_byte_secs;
+        match tokio::time::timeout(Duration::from_secs(secs), self.header()).await {
+            Ok(header) => header,
+            Err(_) => Err(StreamCondition::ConnectionTimeout.into()),
+        }
+    }
+
+    /// Reads a header and finds its host (RFC 6120 §4.7.2, §4.9.3.6).
+    async fn header(&mut self) -> Result<Header, End> {
+        let header = match self.open.next().await? {
+            Incoming::Header(header) => header.map_err(End::Error)?,
+            Incoming::Element(_) => return Err(StreamCondition::InvalidXml.into()),
+            Incoming::Close => return Err(End::Closed),
+        };
+        if header.content_ns != ns::CLIENT {
+            return Err(StreamCondition::InvalidNamespace.into());
+        }
+        let domain = header.to.as_ref().map(Jid::domain);
+        let host = domain.and_then(|domain| self.open.server.host(domain));
+        let Some(host) = host.filter(|_| header.to.as_ref().is_some_and(|to| to.local().is_none()))
+        else {
+            return Err(StreamCondition::HostUnknown.into());
+        };
+        // The host is fixed by the first header: a restart cannot move a login to another.
+        if self.host.as_ref().is_some_and(|known| known.jid != host.jid) {
+            return Err(StreamCondition::HostUnknown.into());
+        }
+        self.host = Some(host);
+        Ok(header)
+    }
+
+    fn host(&self) -> Result<Arc<Host>, End> {
+        self.host.clone().ok_or_else(|| StreamCondition::HostUnknown.into())
+    }
+
+    async fn answer_header(&mut self, header: &Header, version: bool) -> Result<String, End> {
+        let host = self.host()?;
+        let id = token::random();
+        let reply = Reply {
+            from: Some(host.jid.as_str()),
+            // RFC 6120 §4.7.2: only what was protected may be said back.
+            to: header.from.as_ref().filter(|_| self.open.wire.is_secure()),
+            id: &id,
+            version,
+            content_ns: ns::CLIENT,
+        };
+        self.open.answer_header(&reply).await?;
+        Ok(id)
+    }
+
+    /// RFC 6120 §5 and §6: features, STARTTLS and SASL until somebody is logged in.
+    async fn log_in(&mut self, mut header: Header) -> Result<Jid, End> {
+        loop {
+            self.answer_header(&header, true).await?;
+            let host = self.host()?;
+            let offers = Offers::before_login(&self.open, &host, header.from.as_ref());
+            self.open.send(&features::before_login(&self.open, &host, &offers)).await?;
+            if let Some(account) = self.until_restart(&host, &offers).await? {
+                return Ok(account);
+            }
+            header = self.header().await?;
+            if header.version.is_none() {
+                return Err(StreamCondition::UnsupportedVersion.into());
+            }
+        }
+    }
+
+    /// Serves one stream until TLS begins (None) or somebody is logged in.
+    async fn until_restart(
+        &mut self,
+        host: &Arc<Host>,
+        offers: &Offers,
+    ) -> Result<Option<Jid>, End> {
+        loop {
+            let tree = self.open.element().await?;
+            let element = tree.root();
+            if element.is("starttls", ns::TLS) {
+                self.start_tls().await?;
+                return Ok(None);
+            }
+            if element.is("auth", ns::SASL) {
+                match login::sasl(&mut self.open, &tree, offers).await? {
+                    Ok(account) => {
+                        self.open.restart_keeping();
+                        return Ok(Some(account));
+                    }
+                    Err(()) => self.failed()?,
+                }
+            } else if element.is("iq", ns::CLIENT) && offers.may_log_in {
+                self.before_login(host, tree).await?;
+            } else {
+                // RFC 6120 §4.9.3.12: nothing else is processed before a login.
+                return Err(StreamCondition::NotAuthorized.into());
+            }
+        }
+    }
+
+    /// RFC 6120 §6.4.5: after some failures the stream ends.
+    fn failed(&mut self) -> Result<(), End> {
+        self.failures = self.failures.saturating_add(1);
+        let limits = &self.open.server.policy().limits;
+        if self.failures >= limits.failed_logins_per_connection && !limits.unlimited {
+            let error = StreamError::new(StreamCondition::PolicyViolation);
+            return Err(End::Error(error.text("too many failed logins")));
+        }
+        Ok(())
+    }
+
+    /// RFC 6120 §5.4: what was received before TLS is never read as XML.
+    async fn start_tls(&mut self) -> Result<(), End> {
+        let host = self.host()?;
+        if !self.open.wire.can_start_tls() || self.open.has_unread() {
+            // §5.4.2.2: bytes behind the command are an attempt at injection.
+            let _ = self.open.send("<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await;
+            return Err(End::Closed);
+        }
+        self.open.send("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await?;
+        let wire = std::mem::replace(&mut self.open.wire, Box::new(Gone));
+        let secs = self.open.server.policy().limits.tls_secs;
+        let handshake = wire.start_tls(host.jid.domain());
+        match tokio::time::timeout(Duration::from_secs(secs), handshake).await {
+            Ok(Ok(wire)) => self.open.wire = wire,
+            // §5.4.3.2: the TCP connection ends.
+            Ok(Err(_)) | Err(_) => return Err(End::Gone),
+        }
+        self.open.restart();
+        self.host = None;
+        Ok(())
+    }
+
+    /// An IQ that a module answers before a login, such as registration.
+    async fn before_login(&mut self, host: &Arc<Host>, tree: Tree) -> Result<(), End> {
+        let answer = features::answer_before_login(&self.open, host, &tree).await?;
+        match answer {
+            Some(text) => self.open.send(&text).await,
+            None => Err(StreamCondition::NotAuthorized.into()),
+        }
+    }
+
+    /// RFC 6120 §7: a resource for who has logged in.
+    async fn bind(&mut self, account: Jid) -> Result<Arc<Link>, End> {
+        let header = self.header().await?;
+        if header.from.as_ref().is_some_and(|from| !from.same_bare(&account)) {
+            return Err(StreamCondition::InvalidFrom.into());
+        }
+        self.answer_header(&header, true).await?;
+        let host = self.host()?;
+        self.open.send(&features::before_bind(&self.open, &host)).await?;
+        bind::until_bound(&mut self.open, &host, &account).await
+    }
+
+    /// compat(clients older than XMPP 1.0): a stream without a version, and XEP-0078.
+    async fn legacy(&mut self, header: Header) -> Result<Arc<Link>, End> {
+        if !self.open.server.policy().legacy_auth {
+            self.answer_header(&header, true).await?;
+            return Err(StreamCondition::UnsupportedVersion.into());
+        }
+        self.answer_header(&header, false).await?;
+        let host = self.host()?;
+        if !Offers::before_login(&self.open, &host, None).may_log_in {
+            return Err(StreamCondition::PolicyViolation.into());
+        }
+        loop {
+            let tree = self.open.element().await?;
+            match legacy::answer(&mut self.open, &host, &tree).await? {
+                legacy::Outcome::Bound(link) => return Ok(link),
+                legacy::Outcome::Refused => self.failed()?,
+                legacy::Outcome::Answered => {}
+                legacy::Outcome::NotAsked => self.before_login(&host, tree).await?,
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! RFC 6120 §4.3.2: the features that a stream offers at each of its stages.
+
+use std::sync::Arc;
+
+use verona_xml::{Tree, Writer};
+use verona_xmpp::error::{Condition, StanzaError};
+use verona_xmpp::jid::Jid;
+use verona_xmpp::ns;
+use verona_xmpp::sasl::binding::{ChannelBinding, Offer};
+use verona_xmpp::sasl::context::{Context, Peer};
+use verona_xmpp::sasl::mechanism::Mechanism;
+use verona_xmpp::stanza::Stanza;
+
+use crate::hooks::session::{BeforeLogin, Offering, Stage};
+use crate::host::Host;
+use crate::router::iq_answer;
+use crate::stream::open::{End, Open};
+
+const NS_CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";
+const NS_IQ_AUTH: &str = "http://jabber.org/features/iq-auth";
+const NS_ROSTER_VERSIONS: &str = "urn:xmpp:features:rosterver";
+const NS_PRE_APPROVAL: &str = "urn:xmpp:features:pre-approval";
+
+/// What a stream offers to who is not logged in.
+pub struct Offers {
+    /// Whether a login is possible now: the stream is encrypted, or need not be.
+    pub may_log_in: bool,
+    /// What SASL needs to know of the stream.
+    pub sasl: Arc<Context>,
+}
+
+impl Offers {
+    /// The offers of a stream to a host. RFC 6120 §5.3.1: while TLS is required and not in place,
+    /// nothing but STARTTLS. Without TLS, only peers on this machine may log in, if at all.
+    pub fn before_login(open: &Open, host: &Host, from: Option<&Jid>) -> Self {
+        let secure = open.wire.is_secure();
+        let local = open.wire.peer().to_canonical().is_loopback();
+        let may_log_in = secure || (!open.server.policy().require_tls && local);
+        let bindings = open.wire.bindings();
+        let mut channel = Vec::new();
+        channel.extend(bindings.exporter.map(ChannelBinding::TlsExporter));
+        channel.extend(bindings.end_point.map(ChannelBinding::TlsServerEndPoint));
+        let offer = if may_log_in {
+            Offer::new(mechanisms(secure), channel)
+        } else {
+            Offer::default()
+        };
+        let context = Context {
+            offer,
+            domain: host.jid.domain().to_owned(),
+            peer: Peer::Client,
+            secure,
+            from: from.filter(|_| secure).map(|from| from.bare().to_string()),
+            certificate: Vec::new(),
+            normalize: |text| Some(Jid::parse(text).ok()?.bare().to_string()),
+            decoy: open.server.decoy.clone(),
+        };
+        Self { may_log_in, sasl: Arc::new(context) }
+    }
+}
+
+/// RFC 6120 §13.8.3: SCRAM always; PLAIN only behind TLS.
+fn mechanisms(secure: bool) -> impl Iterator<Item = Mechanism> {
+    let all = [
+        Mechanism::ScramSha512Plus,
+        Mechanism::ScramSha256Plus,
+        Mechanism::ScramSha1Plus,
+        Mechanism::ScramSha512,
+        Mechanism::ScramSha256,
+        Mechanism::ScramSha1,
+        Mechanism::Plain,
+    ];
+    all.into_iter().filter(move |mechanism| secure || *mechanism != Mechanism::Plain)
+}
+
+/// The features of a stream before login.
+pub fn before_login(open: &Open, host: &Host, offers: &Offers) -> String {
+    let policy = open.server.policy();
+    write(|writer| {
+        if open.wire.can_start_tls() {
+            writer.start("starttls", ns::TLS);
+            if policy.require_tls {
+                writer.empty("required", ns::TLS);
+            }
+            writer.end();
+        }
+        if !offers.may_log_in {
+            return;
+        }
+        writer.start("mechanisms", ns::SASL);
+        for mechanism in offers.sasl.offer.mechanisms() {
+            writer.start("mechanism", ns::SASL).text(mechanism.name()).end();
+        }
+        writer.end();
+        // XEP-0440 §3
+        if !offers.sasl.offer.bindings().is_empty() {
+            writer.start("sasl-channel-binding", NS_CHANNEL_BINDING);
+            for binding in offers.sasl.offer.bindings() {
+                writer.start("channel-binding", NS_CHANNEL_BINDING);
+                writer.attr("type", binding.name()).end();
+            }
+            writer.end();
+        }
+        if policy.legacy_auth {
+            writer.empty("auth", NS_IQ_AUTH);
+        }
+        offer(open, host, Stage::BeforeLogin, writer);
+    })
+}
+
+/// The features of a stream before a resource is bound.
+pub fn before_bind(open: &Open, host: &Host) -> String {
+    write(|writer| {
+        writer.empty("bind", ns::BIND);
+        // compat(RFC 3921 clients): the session is part of binding now, asking for it does nothing.
+        writer.start("session", ns::SESSION).empty("optional", ns::SESSION).end();
+        writer.empty("ver", NS_ROSTER_VERSIONS);
+        writer.empty("sub", NS_PRE_APPROVAL);
+        offer(open, host, Stage::BeforeBind, writer);
+    })
+}
+
+fn offer(open: &Open, host: &Host, stage: Stage, writer: &mut Writer) {
+    let policy = open.server.policy();
+    host.registry().advertise(&mut Offering { stage, host, limits: &policy.limits, writer });
+}
+
+fn write(build: impl FnOnce(&mut Writer)) -> String {
+    let mut writer = Writer::new(ns::CLIENT);
+    build(&mut writer);
+    ["<stream:features>", &writer.finish(), "</stream:features>"].concat()
+}
+
+/// The answer to an IQ on a stream that is not logged in; None when it may not be asked.
+pub async fn answer_before_login(
+    open: &Open,
+    host: &Arc<Host>,
+    tree: &Tree,
+) -> Result<Option<String>, End> {
+    let Ok(iq) = Stanza::parse(&tree.root().to_text(ns::CLIENT)) else { return Ok(None) };
+    let request = BeforeLogin {
+        iq: iq.clone(),
+        host: host.clone(),
+        server: open.server.clone(),
+        peer: open.wire.peer(),
+    };
+    if iq.id_raw().is_none() || !iq.has_due_children() {
+        let error = iq.error_answer(&StanzaError::new(Condition::BadRequest));
+        return Ok(error.map(|error| error.text().to_owned()));
+    }
+    let asked = host.registry().before_login(request);
+    let Some(asked) = asked else { return Ok(None) };
+    let answer = asked.await;
+    Ok(iq_answer(&iq, answer).map(|answer| answer.text().to_owned()))
+}

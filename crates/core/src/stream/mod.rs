@@ -1,0 +1,11 @@
+//! RFC 6120 §4 to §7: streams. Each state of a client's stream is a type of its own, so that what a
+//! state does not allow cannot be called in it: [`client`] negotiates, [`session`] carries stanzas.
+
+pub mod bind;
+pub mod client;
+pub mod features;
+pub mod legacy;
+pub mod login;
+pub mod open;
+pub mod session;
+pub mod wire;

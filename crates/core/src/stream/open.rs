@@ -1,0 +1,234 @@
+//! A stream that is being negotiated: elements in, XML out, one after the other.
+
+use std::fmt::Display;
+use std::io;
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use verona_xml::scanner::{Event, ScanError, Scanner};
+use verona_xml::tree::Tree;
+use verona_xml::writer::Writer;
+use verona_xmpp::error::{StreamCondition, StreamError};
+use verona_xmpp::ns;
+use verona_xmpp::stream::{Header, Reply};
+
+use crate::server::Server;
+use crate::stream::wire::Wire;
+
+/// Bytes read at a time while negotiating.
+const READ: usize = 4_096;
+
+/// A stream without a session.
+pub struct Open {
+    /// The server.
+    pub server: Arc<Server>,
+    /// The connection.
+    pub wire: Box<dyn Wire>,
+    /// What reads it.
+    pub scanner: Scanner,
+    unread: Vec<u8>,
+    taken: usize,
+    /// Elements and bytes read so far, against floods before login.
+    elements: u32,
+    bytes: usize,
+    /// Our header is out, so that an error can follow it (RFC 6120 §4.9.1.2).
+    opened: bool,
+}
+
+/// What came.
+pub enum Incoming {
+    /// The peer's stream header.
+    Header(Result<Header, StreamError>),
+    /// A first-level element.
+    Element(Tree),
+    /// The peer closed the stream.
+    Close,
+}
+
+/// Why a stream ended before it was a session.
+#[derive(Debug)]
+pub enum End {
+    /// The connection is gone; nobody is there to be told.
+    Gone,
+    /// The peer closed the stream.
+    Closed,
+    /// The stream has to end with this error.
+    Error(StreamError),
+}
+
+impl From<StreamCondition> for End {
+    fn from(condition: StreamCondition) -> Self {
+        Self::Error(condition.into())
+    }
+}
+
+impl From<io::Error> for End {
+    fn from(_: io::Error) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<ScanError> for End {
+    fn from(error: ScanError) -> Self {
+        Self::Error(stream_error(&error))
+    }
+}
+
+/// The stream error for bytes that cannot be read (RFC 6120 §4.9.3, §11).
+pub fn stream_error(error: &ScanError) -> StreamError {
+    let condition = match error {
+        ScanError::Restricted => StreamCondition::RestrictedXml,
+        ScanError::UnsupportedEncoding | ScanError::NotUtf8 => {
+            StreamCondition::UnsupportedEncoding
+        }
+        ScanError::TooLarge
+        | ScanError::TooDeep
+        | ScanError::TooManyAttributes
+        | ScanError::TooManyNamespaces
+        | ScanError::TooManyElements => StreamCondition::PolicyViolation,
+        _ => StreamCondition::NotWellFormed,
+    };
+    StreamError::new(condition).text(error.to_string())
+}
+
+impl Open {
+    /// A stream on a fresh connection.
+    pub fn new(server: Arc<Server>, wire: Box<dyn Wire>) -> Self {
+        let limits = server.policy().limits.before_login();
+        Self {
+            server,
+            wire,
+            scanner: Scanner::stream(limits),
+            unread: Vec::new(),
+            taken: 0,
+            elements: 0,
+            bytes: 0,
+            opened: false,
+        }
+    }
+
+    /// Waits for what comes next.
+    pub async fn next(&mut self) -> Result<Incoming, End> {
+        loop {
+            let mut input = self.unread.get(self.taken..).unwrap_or_default();
+            let waiting = input.len();
+            let found = match self.scanner.next(&mut input) {
+                Ok(None) => None,
+                Ok(Some(Event::Open(frame))) => Some(Incoming::Header(Header::read(&frame))),
+                Ok(Some(Event::Close)) => Some(Incoming::Close),
+                Ok(Some(Event::Element(frame))) => Some(Incoming::Element(frame.tree())),
+                Err(error) => return Err(error.into()),
+            };
+            self.taken = self.taken.saturating_add(waiting.saturating_sub(input.len()));
+            if let Some(found) = found {
+                self.count()?;
+                return Ok(found);
+            }
+            self.read().await?;
+        }
+    }
+
+    /// The next element; a header here is an error, a close ends the stream.
+    pub async fn element(&mut self) -> Result<Tree, End> {
+        match self.next().await? {
+            Incoming::Element(tree) => Ok(tree),
+            Incoming::Close => Err(End::Closed),
+            Incoming::Header(_) => Err(StreamCondition::NotWellFormed.into()),
+        }
+    }
+
+    async fn read(&mut self) -> Result<(), End> {
+        self.unread.clear();
+        self.taken = 0;
+        self.unread.reserve(READ);
+        let count = self.wire.read_buf(&mut self.unread).await?;
+        if count == 0 {
+            return Err(End::Gone);
+        }
+        self.bytes = self.bytes.saturating_add(count);
+        if self.bytes > self.server.policy().limits.login_bytes_max {
+            return Err(StreamCondition::PolicyViolation.into());
+        }
+        Ok(())
+    }
+
+    fn count(&mut self) -> Result<(), End> {
+        self.elements = self.elements.saturating_add(1);
+        if self.elements > self.server.policy().limits.login_elements_max {
+            return Err(StreamCondition::PolicyViolation.into());
+        }
+        Ok(())
+    }
+
+    /// Whether bytes of the peer have been received and not looked at.
+    pub fn has_unread(&self) -> bool {
+        self.taken < self.unread.len() || self.scanner.pending() > 0
+    }
+
+    /// Writes to the peer.
+    pub async fn send(&mut self, text: &str) -> Result<(), End> {
+        self.wire.write_all(text.as_bytes()).await?;
+        self.wire.flush().await?;
+        Ok(())
+    }
+
+    /// Writes an element to the peer, in the content namespace of clients.
+    pub async fn send_with(&mut self, build: impl FnOnce(&mut Writer)) -> Result<(), End> {
+        let mut writer = Writer::new(ns::CLIENT);
+        build(&mut writer);
+        self.send(&writer.finish()).await
+    }
+
+    /// Answers the peer's header with ours (RFC 6120 §4.2, §4.7).
+    pub async fn answer_header(&mut self, reply: &Reply<'_>) -> Result<(), End> {
+        self.opened = true;
+        let text = reply.write();
+        self.send(&text).await
+    }
+
+    /// Begins the stream anew on the same connection (RFC 6120 §4.3.3): all that was received is
+    /// forgotten.
+    pub fn restart(&mut self) {
+        self.scanner.restart();
+        self.unread = Vec::new();
+        self.taken = 0;
+        self.opened = false;
+    }
+
+    /// Begins the stream anew behind a SASL success, keeping what the peer may have sent already.
+    pub fn restart_keeping(&mut self) {
+        self.scanner.restart();
+        self.opened = false;
+    }
+
+    /// Takes the bytes that were received and not looked at.
+    pub fn take_unread(&mut self) -> Vec<u8> {
+        let unread = std::mem::take(&mut self.unread);
+        let rest = unread.get(self.taken..).unwrap_or_default().to_vec();
+        self.taken = 0;
+        rest
+    }
+
+    /// Ends the stream as its end demands (RFC 6120 §4.4, §4.9.1) and closes the connection.
+    pub async fn finish(mut self, end: End, who: impl Display) {
+        let mut last = String::new();
+        match end {
+            End::Gone => return,
+            End::Closed => {}
+            End::Error(error) => {
+                tracing::debug!(peer = %who, %error, "stream ends");
+                if !self.opened {
+                    last.push_str(&Reply::anonymous().write());
+                }
+                last.push_str(&error.to_xml());
+            }
+        }
+        last.push_str("</stream:stream>");
+        let limit = std::time::Duration::from_secs(crate::limits::CLOSE_SECS);
+        let _ = tokio::time::timeout(limit, async {
+            let _ = self.send(&last).await;
+            let _ = self.wire.shutdown().await;
+        })
+        .await;
+    }
+}
