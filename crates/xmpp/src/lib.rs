@@ -2,10 +2,13 @@
 
 pub mod date;
 pub mod error;
+pub mod form;
 pub mod jid;
 pub mod ns;
+pub mod rsm;
 pub mod sasl;
 pub mod stanza;
+pub mod stream;
 
 #[cfg(test)]
 mod testing;

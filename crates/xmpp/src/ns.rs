@@ -14,7 +14,7 @@ pub const FRAMING: &str = "urn:ietf:params:xml:ns:xmpp-framing";
 pub const STANZA_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
 /// Conditions of stream errors (RFC 6120 §4.9.2).
 pub const STREAM_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
-/// Application conditions of many extensions (XEP-0182 §2).
+/// Application conditions of many extensions (XEP-0182 §2.2).
 pub const APPLICATION_ERRORS: &str = "urn:xmpp:errors";
 /// STARTTLS (RFC 6120 §5.4).
 pub const TLS: &str = "urn:ietf:params:xml:ns:xmpp-tls";
@@ -42,19 +42,19 @@ pub const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
 pub const FORM: &str = "jabber:x:data";
 /// Result sets in pages (XEP-0059 §2).
 pub const RSM: &str = "http://jabber.org/protocol/rsm";
-/// When a stanza was first sent (XEP-0203 §3).
+/// When a stanza was first sent (XEP-0203 §2).
 pub const DELAY: &str = "urn:xmpp:delay";
-/// Unique and stable ids (XEP-0359 §3).
+/// Unique and stable ids (XEP-0359 §2).
 pub const SID: &str = "urn:xmpp:sid:0";
 /// Hints on how to process a message (XEP-0334 §4).
 pub const HINTS: &str = "urn:xmpp:hints";
 /// A stanza within another (XEP-0297 §3).
 pub const FORWARD: &str = "urn:xmpp:forward:0";
-/// Message carbons (XEP-0280 §5).
+/// Message carbons (XEP-0280 §4).
 pub const CARBONS: &str = "urn:xmpp:carbons:2";
-/// Chat states (XEP-0085 §4).
+/// Chat states (XEP-0085 §2).
 pub const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
-/// Delivery receipts (XEP-0184 §4).
+/// Delivery receipts (XEP-0184 §7).
 pub const RECEIPTS: &str = "urn:xmpp:receipts";
 /// The message archive (XEP-0313 §3).
 pub const MAM: &str = "urn:xmpp:mam:2";
@@ -62,7 +62,7 @@ pub const MAM: &str = "urn:xmpp:mam:2";
 pub const MUC: &str = "http://jabber.org/protocol/muc";
 /// What a room tells of its occupants (XEP-0045 §7.2.2).
 pub const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
-/// Publish-subscribe (XEP-0060 §3).
+/// Publish-subscribe (XEP-0060 §4).
 pub const PUBSUB: &str = "http://jabber.org/protocol/pubsub";
 /// What a node tells its subscribers (XEP-0060 §7.1.2.1).
 pub const PUBSUB_EVENT: &str = "http://jabber.org/protocol/pubsub#event";

@@ -18,8 +18,7 @@ pub const PART_BYTES_MAX: usize = 1023;
 /// Bytes of one part at most before mapping, which can shorten a text but never needs this much.
 const INPUT_BYTES_MAX: usize = 4 * PART_BYTES_MAX;
 
-/// RFC 8265 §3.1 leaves it open how often the rules are applied until nothing changes any more;
-/// two times are usual.
+/// The rules are applied once, and again until nothing changes, three times at most (RFC 8264 §7).
 const PASSES_MAX: usize = 4;
 
 /// One of the three parts of an address.

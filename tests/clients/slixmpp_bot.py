@@ -1,0 +1,98 @@
+"""A slixmpp client that speaks the line protocol of bots.py.
+
+usage: slixmpp_bot.py FULL_JID HOST PORT starttls|direct CAFILE, the password as first line of stdin
+"""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import slixmpp
+
+
+def tell(*words):
+    print(*words, flush=True)
+
+
+class Bot(slixmpp.ClientXMPP):
+    def __init__(self, jid, password):
+        super().__init__(jid, password)
+        self.auto_authorize = None
+        self.auto_subscribe = False
+        self.register_plugin("xep_0203")
+        self.add_event_handler("session_start", self.began)
+        self.add_event_handler("failed_all_auth", lambda _: tell("failed", "authentication"))
+        self.add_event_handler("connection_failed", lambda e: tell("failed", repr(e)))
+        self.add_event_handler("disconnected", lambda _: self.ended())
+        self.add_event_handler("roster_update", self.roster_came)
+        self.add_event_handler("presence_available", lambda p: self.presence("available", p))
+        self.add_event_handler("presence_unavailable", lambda p: self.presence("unavailable", p))
+        self.add_event_handler("presence_subscribe", lambda p: tell("asked", p["from"].bare))
+        self.add_event_handler("message", self.message)
+        self.over = asyncio.Event()
+        self.typed = b""
+
+    async def began(self, _):
+        tls = self.socket.version() if hasattr(self.socket, "version") else "plain"
+        await self.get_roster()
+        self.send_presence()
+        tell("online", self.boundjid.full, self["feature_mechanisms"].mech.name, tls)
+
+    def ended(self):
+        tell("closed")
+        self.over.set()
+
+    def roster_came(self, iq):
+        if iq["type"] == "error":
+            tell("failed", "roster")
+            return
+        for jid, item in iq["roster"]["items"].items():
+            tell("roster", jid.bare, item["subscription"])
+
+    def presence(self, kind, presence):
+        tell("presence", presence["from"].full, kind)
+
+    def message(self, message):
+        stamp = message.get_plugin("delay", check=True)
+        when = stamp["stamp"].strftime("%Y-%m-%dT%H:%M:%SZ") if stamp else "live"
+        tell("message", message["from"].bare, when, message["body"])
+
+    def typing(self):
+        """Takes what stdin has; the loop tells of new bytes only, so no line may stay behind."""
+        read = os.read(0, 65536)
+        *lines, self.typed = (self.typed + (read or b"quit\n")).split(b"\n")
+        for line in lines:
+            self.command(line.decode().split(" ", 2))
+
+    def command(self, words):
+        if words[0] == "add":
+            self.update_roster(slixmpp.JID(words[1]), name="", groups=[])
+            self.send_presence_subscription(pto=words[1])
+        elif words[0] == "allow":
+            self.send_presence_subscription(pto=words[1], ptype="subscribed")
+        elif words[0] == "say":
+            self.send_message(mto=words[1], mbody=words[2], mtype="chat")
+        else:
+            self.disconnect()
+
+
+def read_line():
+    line = b""
+    while not line.endswith(b"\n"):
+        line += os.read(0, 1) or b"\n"
+    return line.decode().rstrip("\n")
+
+
+async def main():
+    jid, host, port, tls, cafile = sys.argv[1:]
+    bot = Bot(jid, read_line())
+    bot.ca_certs = Path(cafile)
+    bot.enable_direct_tls = tls == "direct"
+    bot.enable_starttls = tls == "starttls"
+    bot.connect(host, int(port))
+    asyncio.get_running_loop().add_reader(0, bot.typing)
+    await bot.over.wait()
+
+
+asyncio.run(main())
