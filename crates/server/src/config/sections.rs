@@ -219,6 +219,9 @@ section! {
         require_tls: bool = true;
         /// The login of old clients (jabber:iq:auth, XEP-0078).
         legacy_auth: bool = false;
+        /// How often a new password is hashed. More makes a stolen store harder to guess, and each
+        /// login slower for clients.
+        password_iterations: u32 = 10_000, 10_000..=10_000_000;
     }
 }
 

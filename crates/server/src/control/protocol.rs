@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::accounts::{AccountReply, AccountRequest};
+use crate::accounts::request::{AccountReply, AccountRequest};
 
 /// Bytes of a request, at most: a password, a JID and their names.
 pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
