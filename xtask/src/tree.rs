@@ -169,7 +169,7 @@ fn names(folder: &Path) -> io::Result<Vec<String>> {
 }
 
 fn is_test_path(path: &str) -> bool {
-    ["/tests/", "/benches/", "/fuzz/"].iter().any(|part| path.contains(part))
+    ["/tests/", "/benches/", "/examples/", "/fuzz/"].iter().any(|part| path.contains(part))
         || path.starts_with("tests/")
         || path.ends_with("/tests.rs")
 }
