@@ -25,9 +25,9 @@ impl Clock {
     /// Microseconds since 1970-01-01 UTC. Never runs backwards: a step back of the system's clock
     /// shows as a standstill.
     pub fn now_micros(&self) -> u64 {
-        let system = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| {
-            u64::try_from(age.as_micros()).unwrap_or(u64::MAX)
-        });
+        let system = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |age| u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
         let now = system.saturating_add_signed(self.offset_micros.load(Ordering::Relaxed));
         self.last_micros.fetch_max(now, Ordering::Relaxed).max(now)
     }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use verona_xmpp::sasl::decoy::Decoy;
+
 use crate::server::Identity;
 use crate::store::Store;
 use crate::store::batch::Batch;
@@ -12,7 +14,8 @@ const SERVER: Table = Table::map("server");
 
 /// Reads the installation's key, making it at the first start, and counts this start. Both are
 /// durable when this returns, so no epoch is ever used twice.
-pub async fn begin(store: &Arc<dyn Store>) -> Result<Identity, StoreError> {
+/// Accounts that do not exist look like ones with this many `iterations`.
+pub async fn begin(store: &Arc<dyn Store>, iterations: u32) -> Result<Identity, StoreError> {
     let owner: Owner = Arc::from("");
     let mut batch = Batch::new();
     let secret = match store.entry(SERVER, &owner, "secret").await? {
@@ -30,5 +33,7 @@ pub async fn begin(store: &Arc<dyn Store>) -> Result<Identity, StoreError> {
     let epoch = last.unwrap_or(0).saturating_add(1);
     batch.put(SERVER, &owner, "epoch", epoch.to_string());
     store.submit(batch).await?;
-    Ok(Identity { epoch, secret })
+    let decoy =
+        Decoy::new(&secret, iterations).map_err(|error| StoreError::new(Fault::Unusable, error))?;
+    Ok(Identity { epoch, secret, decoy: Arc::new(decoy) })
 }

@@ -93,9 +93,7 @@ fn message(place: &Place<'_>, kind: MessageType, mut passage: Passage<'_>, trail
         trail.bounce(passage.stanza, &StanzaError::new(condition));
         return;
     }
-    if passage.keep.offline
-        && !offline::has_room(passage.state, passage.stanza.text().len())
-    {
+    if passage.keep.offline && !offline::has_room(passage.state, passage.stanza.text().len()) {
         // XEP-0160 §3: past the quota the sender hears that it was not kept.
         trail.bounce(
             passage.stanza,
@@ -105,7 +103,7 @@ fn message(place: &Place<'_>, kind: MessageType, mut passage: Passage<'_>, trail
     }
     if passage.keep != Keep::default() {
         let seq = offline::next_seq(place.server, passage.state);
-        let id = place.server.stanza_id(seq);
+        let id = place.server.ids.of(place.server.epoch, seq);
         *passage.stanza = passage.stanza.with_stanza_id(&id, &passage.account.jid);
         let what = (&*passage.stanza, Direction::Inbound, passage.keep);
         let ticket = offline::keep(place.server, passage.account, passage.state, seq, what);
@@ -184,8 +182,8 @@ fn iq(
         return Need::Nothing;
     };
     let found = state.place_of(resourcepart).and_then(|place| state.resources.get(place));
-    let may = !asks
-        || stanza.from().is_some_and(|from| state.shares_presence_with(&account.jid, from));
+    let may =
+        !asks || stanza.from().is_some_and(|from| state.shares_presence_with(&account.jid, from));
     match found.filter(|_| may) {
         Some(resource) => {
             let text = stanza.text();

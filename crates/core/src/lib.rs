@@ -1,5 +1,21 @@
 //! The server without its extensions: streams, sessions, accounts, the router, hooks and the
 //! shapes of what is stored. Nothing here knows the name of a module, a transport or a database.
 
+pub mod account;
+pub mod clock;
+pub mod delivery;
+pub mod hooks;
+pub mod host;
+pub mod identity;
+mod inbound;
 pub mod limits;
+pub mod link;
+pub mod login;
+pub mod mailbox;
+mod outbound;
+pub mod router;
+pub mod server;
+pub mod stanza_id;
 pub mod store;
+pub mod stream;
+pub mod token;

@@ -89,8 +89,8 @@ impl Default for Limits {
 
 impl Limits {
     /// The scanner's bounds before login.
-    pub fn before_login(&self) -> verona_xml::limits::Limits {
-        verona_xml::limits::Limits {
+    pub fn before_login(&self) -> verona_xml::Limits {
+        verona_xml::Limits {
             element_bytes_max: self.login_element_bytes_max,
             depth_max: self.login_depth_max,
             attributes_max: self.attributes_max,
@@ -100,8 +100,8 @@ impl Limits {
     }
 
     /// The scanner's bounds after login.
-    pub fn after_login(&self) -> verona_xml::limits::Limits {
-        verona_xml::limits::Limits {
+    pub fn after_login(&self) -> verona_xml::Limits {
+        verona_xml::Limits {
             element_bytes_max: self.stanza_bytes_max,
             depth_max: self.depth_max,
             attributes_max: self.attributes_max,

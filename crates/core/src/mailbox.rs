@@ -68,8 +68,7 @@ impl Mailbox {
             inner.waiting = spare::take();
         }
         write(&mut inner.waiting);
-        let put =
-            if inner.waiting.len() > MAILBOX_BYTES_MAX { Put::Crowded } else { Put::Taken };
+        let put = if inner.waiting.len() > MAILBOX_BYTES_MAX { Put::Crowded } else { Put::Taken };
         let owner = inner.owner.take();
         drop(inner);
         if let Some(owner) = owner {
@@ -161,7 +160,7 @@ impl Mailbox {
 pub mod spare {
     use std::cell::RefCell;
 
-    use crate::limits::{SPARE_BUFFERS_MAX, SPARE_BUFFER_BYTES_MAX};
+    use crate::limits::{SPARE_BUFFER_BYTES_MAX, SPARE_BUFFERS_MAX};
 
     thread_local! {
         static BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };

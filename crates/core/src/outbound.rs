@@ -5,11 +5,11 @@ use std::sync::Arc;
 use verona_xmpp::error::{Condition, StanzaError};
 use verona_xmpp::stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
 
+use crate::account::backlog;
 use crate::account::offline;
 use crate::account::presence::{self, Broadcast};
-use crate::account::subscription;
-use crate::account::backlog;
 use crate::account::state::State;
+use crate::account::subscription;
 use crate::account::transition::Act;
 use crate::hooks::iq::Target;
 use crate::hooks::passage::{Delivery, Direction, Keep, Passage, Phase, Verdict};

@@ -216,8 +216,8 @@ impl Server {
             server: self.clone(),
         };
         match host.registry().answer(target, request) {
-            Ok(answer) => Need::Answer(iq, answer),
-            Err(_) => {
+            Some(answer) => Need::Answer(iq, answer),
+            None => {
                 trail.bounce(&iq, &StanzaError::new(Condition::ServiceUnavailable));
                 Need::Nothing
             }
@@ -256,9 +256,7 @@ pub(crate) fn iq_answer(iq: &Stanza, answer: IqResult) -> Option<Stanza> {
 fn is_notice(stanza: &Stanza) -> bool {
     matches!(
         stanza.kind(),
-        Kind::Presence(
-            PresenceType::Available | PresenceType::Unavailable | PresenceType::Error
-        )
+        Kind::Presence(PresenceType::Available | PresenceType::Unavailable | PresenceType::Error)
     )
 }
 

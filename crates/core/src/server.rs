@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use verona_xmpp::jid::Jid;
+use verona_xmpp::sasl::decoy::Decoy;
 
 use crate::account::Account;
 use crate::account::directory::Directory;
@@ -12,6 +13,8 @@ use crate::clock::Clock;
 use crate::host::Host;
 use crate::limits::Limits;
 use crate::login::guard::LoginGuard;
+use crate::login::hashing::Hashing;
+use crate::stanza_id::StanzaIds;
 use crate::store::Store;
 use crate::store::error::StoreError;
 
@@ -27,6 +30,12 @@ pub struct Server {
     pub epoch: u32,
     /// Keys that differ between installations: fake salts, stanza ids.
     pub secret: [u8; 32],
+    /// Answers for accounts that do not exist.
+    pub decoy: Arc<Decoy>,
+    /// Where passwords are hashed.
+    pub hashing: Hashing,
+    /// Makes the ids under which messages are kept.
+    pub ids: StanzaIds,
     /// Counts failed logins.
     pub logins: LoginGuard,
     hosts: ArcSwap<Hosts>,
@@ -61,6 +70,9 @@ impl Server {
             clock: Clock::default(),
             epoch: identity.epoch,
             secret: identity.secret,
+            decoy: identity.decoy,
+            hashing: Hashing::default(),
+            ids: StanzaIds::new(&identity.secret),
             logins: LoginGuard::default(),
             hosts: ArcSwap::from_pointee(hosts.collect()),
             policy: ArcSwap::from_pointee(policy),
@@ -126,4 +138,6 @@ pub struct Identity {
     pub epoch: u32,
     /// The installation's own key.
     pub secret: [u8; 32],
+    /// Answers for accounts that do not exist, made from the key.
+    pub decoy: Arc<Decoy>,
 }

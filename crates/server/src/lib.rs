@@ -1,1 +1,3 @@
 //! The one binary: serve, account, check.
+
+pub mod config;

@@ -1,1 +1,3 @@
 //! Sockets and TLS under the streams.
+
+pub mod tls;

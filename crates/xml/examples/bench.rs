@@ -111,7 +111,7 @@ fn rewrite(stanza: &str) -> usize {
 fn stanza(n: usize) -> String {
     let body = "But soft! What light through yonder window breaks? It is the east, and Juliet is \
                 the sun. Arise, fair sun, and kill the envious moon &amp; sleep.";
-    let length = [30, 45, 90, 120, body.len()][n % 5];
+    let length = [50, 60, 110, 130, body.len()][n % 5];
     let body = body.get(..length).unwrap_or(body);
     match n % 10 {
         0..4 => format!(

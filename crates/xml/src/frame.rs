@@ -116,14 +116,14 @@ impl<'a> Frame<'a> {
     pub fn attrs(&self) -> impl Iterator<Item = Attr<'a>> {
         let frame = *self;
         let attrs = frame.index.attrs.iter();
-        attrs.filter(move |a| !a.declares(frame.text.as_bytes())).map(move |a| frame.attribute(a))
+        attrs.filter(move |a| !a.declares).map(move |a| frame.attribute(a))
     }
 
     /// The namespaces that the start tag declares.
     pub fn declares(&self) -> impl Iterator<Item = Declaration<'a>> {
         let frame = *self;
         let attrs = frame.index.attrs.iter();
-        attrs.filter(move |a| a.declares(frame.text.as_bytes())).map(move |a| Declaration {
+        attrs.filter(move |a| a.declares).map(move |a| Declaration {
             prefix: a.name.is_prefixed().then(|| local(frame.text, a.name)),
             raw: str_at(frame.text, a.value, a.value_end),
             plain: a.plain,
@@ -181,7 +181,7 @@ impl<'a> Frame<'a> {
 
     /// The namespace of a prefix of the element or one of its attributes.
     fn resolve(&self, prefix: &str) -> &'a str {
-        let attrs = self.index.attrs.iter().filter(|a| a.declares(self.text.as_bytes()));
+        let attrs = self.index.attrs.iter().filter(|a| a.declares);
         let mut kept = self.index.kept.iter();
         for attr in attrs {
             // What is not plain was kept, in this order.

@@ -79,6 +79,13 @@ impl Index {
         }
     }
 
+    /// Bytes of memory held beyond the index itself.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let attrs = self.attrs.capacity().saturating_mul(size_of::<AttrAt>());
+        let children = self.children.capacity().saturating_mul(size_of::<ChildAt>());
+        attrs.saturating_add(children)
+    }
+
     #[inline]
     fn start_outermost(&mut self, begin: &Begin<'_>) {
         self.name = begin.tag.name;

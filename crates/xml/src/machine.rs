@@ -5,6 +5,7 @@
 //! the bytes arrive. The bytes handed in are always those from the first `<` of the element on.
 
 use memchr::{memchr, memchr2, memchr3};
+use smallvec::SmallVec;
 
 use crate::chars::{SPACE, class};
 use crate::error::ScanError;
@@ -107,7 +108,9 @@ impl Machine {
 
     /// Bytes of memory held beyond the machine itself.
     pub fn heap_bytes(&self) -> usize {
-        self.open.capacity() * size_of::<Open>() + self.tag.attrs.capacity() * size_of::<AttrAt>()
+        let open = self.open.capacity().saturating_mul(size_of::<Open>());
+        let attrs = self.tag.attrs.capacity().saturating_mul(size_of::<AttrAt>());
+        open.saturating_add(attrs)
     }
 
     pub fn take_kept(&mut self) -> Vec<Box<str>> {
@@ -397,7 +400,7 @@ impl Machine {
         let mut default = self.default_namespace();
         let mut prefixed = 0u32;
         for attr in &self.tag.attrs {
-            if attr.declares(bytes) {
+            if attr.declares {
                 default = self.scopes.declare(attr, bytes)?.unwrap_or(default);
             } else if attr.name.is_prefixed() {
                 prefixed = prefixed.saturating_add(1);
@@ -437,8 +440,8 @@ impl Machine {
     /// the same expanded name. Tells whether a prefix from outside is used.
     fn check_prefixed(&self, bytes: &[u8], outer: Outer<'_>) -> Result<bool, ScanError> {
         let mut uses_outer_prefix = false;
-        let mut names = Vec::new();
-        for attr in self.tag.attrs.iter().filter(|a| a.name.is_prefixed() && !a.declares(bytes)) {
+        let mut names: SmallVec<[_; 4]> = SmallVec::new();
+        for attr in self.tag.attrs.iter().filter(|a| a.name.is_prefixed() && !a.declares) {
             let prefix = attr.name.prefix_in(bytes);
             let namespace =
                 self.scopes.resolve(prefix, bytes, outer).ok_or(ScanError::BadNamespace)?;

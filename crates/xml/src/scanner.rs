@@ -38,7 +38,7 @@ pub enum Event<'a> {
 /// Where in the document the next byte stands, if no unit is under way.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Place {
-    /// At the very start; so many bytes of a byte order mark were seen.
+    /// At the very start; so many bytes of a byte order mark were seen, all three or none mostly.
     Start(u8),
     /// Before the root.
     Prolog,
@@ -111,7 +111,7 @@ impl Scanner {
 
     /// Forgets everything, partial bytes and errors included: the next byte begins a document.
     pub fn restart(&mut self) {
-        self.work = None;
+        self.rest();
         self.failed = None;
         self.place = Place::Start(0);
         if self.rooted {
@@ -197,7 +197,7 @@ impl Scanner {
         const SPARE_BYTES_MAX: usize = 64 * 1024;
         if let Some(mut work) = self.work.take() {
             work.clear();
-            if work.held.capacity() + work.machine.heap_bytes() <= SPARE_BYTES_MAX {
+            if work.heap_bytes() <= SPARE_BYTES_MAX {
                 SPARE.set(Some(work));
             }
         }
@@ -210,12 +210,12 @@ impl Scanner {
             match (seen, byte) {
                 // RFC 6120 §11.6 would have it as a character; nobody who sends it means that.
                 (0, 0xef) | (1, 0xbb) | (2, 0xbf) => {
-                    self.place = if seen == 2 { Place::Prolog } else { Place::Start(seen + 1) };
+                    self.place = Place::Start(seen.saturating_add(1));
                     *input = rest;
                 }
                 (0, 0 | 0xfe | 0xff) => return Err(ScanError::UnsupportedEncoding),
-                (0, b'<') => break,
-                (0, _) => self.place = Place::Prolog,
+                (0 | 3, b'<') => break,
+                (0 | 3, _) => self.place = Place::Prolog,
                 _ => return Err(ScanError::NotWellFormed),
             }
         }
@@ -340,6 +340,11 @@ impl Work {
         self.unit = Unit::Unknown;
         self.machine.clear();
         self.index.clear();
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let parts = [self.held.capacity(), self.machine.heap_bytes(), self.index.heap_bytes()];
+        parts.iter().sum()
     }
 
     /// The unit that was cut is complete.

@@ -22,6 +22,8 @@ pub(crate) struct AttrAt {
     pub value_end: u32,
     /// The value is written as it means: without references, tabs and line ends.
     pub plain: bool,
+    /// It declares a namespace.
+    pub declares: bool,
 }
 
 /// A start tag that was read. It is filled in place: handing it back by value costs more than
@@ -83,18 +85,6 @@ impl Name {
     #[inline]
     pub fn prefix_in<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         part(bytes, self.start, self.local.saturating_sub(1))
-    }
-}
-
-impl AttrAt {
-    /// Whether it declares a namespace.
-    #[inline]
-    pub fn declares(&self, bytes: &[u8]) -> bool {
-        if self.name.is_prefixed() {
-            self.name.prefix_in(bytes) == b"xmlns"
-        } else {
-            self.name.whole_in(bytes) == b"xmlns"
-        }
     }
 }
 
@@ -217,7 +207,20 @@ fn read_attribute(bytes: &[u8], start: usize) -> Result<AttrAt, Stop> {
             }
         }
     }
-    Ok(AttrAt { name, value: offset(value), value_end: offset(i), plain })
+    Ok(AttrAt {
+        name,
+        value: offset(value),
+        value_end: offset(i),
+        plain,
+        declares: declares_namespace(bytes, name),
+    })
+}
+
+/// Namespaces in XML §2: `xmlns` alone, or as the prefix.
+#[inline(always)]
+fn declares_namespace(bytes: &[u8], name: Name) -> bool {
+    let first_part = if name.is_prefixed() { name.prefix_in(bytes) } else { name.whole_in(bytes) };
+    first_part == b"xmlns"
 }
 
 /// Looks for the end of a start tag that was cut, from `from` on, where `quote` was open (zero for

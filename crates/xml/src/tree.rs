@@ -427,7 +427,7 @@ impl Sink for Builder<'_> {
         self.flush();
         let ns = self.namespace(begin.namespace, begin);
         let from = offset(self.tree.attrs.len());
-        for attr in begin.tag.attrs.iter().filter(|attr| !attr.declares(begin.bytes)) {
+        for attr in begin.tag.attrs.iter().filter(|attr| !attr.declares) {
             self.attribute(attr, begin);
         }
         let attrs = (from, offset(self.tree.attrs.len()));

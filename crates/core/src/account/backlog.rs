@@ -67,12 +67,8 @@ struct Given {
 
 /// Puts the next page into the mailbox; false when there is none, or it cannot be read.
 async fn read_on(server: &Arc<Server>, link: &Arc<Link>, given: &mut Given) -> bool {
-    let slice = Slice {
-        after: Some(given.last),
-        flags_any: OFFLINE,
-        count_max: PAGE,
-        ..Slice::default()
-    };
+    let slice =
+        Slice { after: Some(given.last), flags_any: OFFLINE, count_max: PAGE, ..Slice::default() };
     let page = match server.store.page(LOG, &link.account.owner, &slice).await {
         Ok(page) => page,
         Err(error) => {

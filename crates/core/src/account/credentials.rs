@@ -38,7 +38,7 @@ impl Record {
         Some(Self {
             disabled: flags & 1 != 0,
             created_micros: u64::from_le_bytes(*created),
-            credentials: Credentials::decode(rest)?,
+            credentials: Credentials::decode(rest).ok()?,
         })
     }
 }

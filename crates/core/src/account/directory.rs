@@ -9,8 +9,8 @@ use verona_xmpp::jid::Jid;
 
 use crate::account::Account;
 use crate::account::credentials::ACCOUNTS;
-use crate::account::roster::{self, Roster};
 use crate::account::offline;
+use crate::account::roster::{self, Roster};
 use crate::account::state::{LogState, State};
 use crate::hooks::registry::Registry;
 use crate::limits::IDLE_ACCOUNTS_MAX;
@@ -142,6 +142,6 @@ async fn read(
     }
     let (offline_count, offline_bytes) = offline::waiting(owner, store).await?;
     let last_seq = store.last_seq(offline::LOG, owner).await?;
-    state.log = LogState { last_seq, offline_count, offline_bytes };
+    state.log = LogState { last_seq, offline_count, offline_bytes, flushing: false };
     Ok(Some(state))
 }

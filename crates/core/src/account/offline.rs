@@ -1,7 +1,7 @@
 //! The account's message log, and its tail that waits for the next resource (XEP-0160).
 
 use bytes::Bytes;
-use verona_xml::writer::Writer;
+use verona_xml::Writer;
 use verona_xmpp::date;
 use verona_xmpp::ns;
 use verona_xmpp::stanza::Stanza;
@@ -93,8 +93,13 @@ pub fn delayed(account: &Account, record: &Record) -> Option<Stanza> {
     let mut writer = Writer::new(ns::CLIENT);
     writer.start("delay", ns::DELAY);
     writer.attr("from", account.jid.domain());
-    writer.attr("stamp", &date::format(record.seq)).end();
+    writer.attr("stamp", &date::write(micros(record.seq))).end();
     Some(stanza.with_child(&writer.finish()))
+}
+
+/// The time that a place in the log stands for, as dates are written.
+fn micros(seq: Seq) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
 }
 
 /// Marks all messages up to a place as delivered.

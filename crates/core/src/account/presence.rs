@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use verona_xml::writer::Writer;
+use verona_xml::Writer;
 use verona_xmpp::date;
 use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
@@ -150,7 +150,9 @@ fn absent(state: &State, own: &Jid, to: &Jid, id: Option<&str>) -> Stanza {
     }
     let mut writer = Writer::new(ns::CLIENT);
     writer.start("delay", ns::DELAY);
-    writer.attr("stamp", &date::format(state.last_seen_micros)).end();
+    writer
+        .attr("stamp", &date::write(i64::try_from(state.last_seen_micros).unwrap_or(i64::MAX)))
+        .end();
     presence.with_child(&writer.finish())
 }
 
@@ -166,12 +168,7 @@ pub fn show_to(state: &State, contact: &Jid, sends: &mut Vec<Stanza>) {
 /// §3.2.2: unavailable presence of each available resource, for a contact that may see it no more.
 pub fn withdraw_from(state: &State, _: &Account, contact: &Jid, sends: &mut Vec<Stanza>) {
     for (_, resource) in state.available() {
-        sends.push(Stanza::presence(
-            Some("unavailable"),
-            &resource.link.jid,
-            Some(contact),
-            None,
-        ));
+        sends.push(Stanza::presence(Some("unavailable"), &resource.link.jid, Some(contact), None));
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use verona_xml::writer::Writer;
+use verona_xml::Writer;
 use verona_xmpp::error::{Condition, StanzaError};
 use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;

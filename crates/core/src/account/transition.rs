@@ -10,9 +10,13 @@ use crate::account::roster::{Item, Subscription};
 /// The four presence types that change a subscription.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Act {
+    /// Asks for a subscription (RFC 6121 §3.1).
     Subscribe,
+    /// Ends one's own subscription (RFC 6121 §3.3).
     Unsubscribe,
+    /// Grants a subscription (RFC 6121 §3.1.5).
     Subscribed,
+    /// Refuses or withdraws a subscription (RFC 6121 §3.2).
     Unsubscribed,
 }
 

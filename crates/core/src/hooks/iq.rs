@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use verona_xml::tree::{Element, Tree};
-use verona_xml::writer::Writer;
+use verona_xml::Writer;
+use verona_xml::{Element, Tree};
 use verona_xmpp::error::{Condition, StanzaError};
 use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;

@@ -6,8 +6,8 @@ use smallvec::SmallVec;
 use verona_xmpp::error::{Condition, StanzaError};
 use verona_xmpp::stanza::Stanza;
 
-use crate::account::state::State;
 use crate::account::Account;
+use crate::account::state::State;
 use crate::host::Host;
 use crate::link::Link;
 

@@ -1,12 +1,12 @@
 //! Where modules act: filled once per host at start, read for every stanza.
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 
-use verona_xml::tree::Tree;
-use verona_xml::writer::Writer;
+use hashbrown::{Equivalent, HashMap};
+
+use verona_xml::Writer;
 use verona_xmpp::stanza::{IqType, Kind};
 
 use crate::account::state::{Part, PartSpec};
@@ -14,13 +14,13 @@ use crate::hooks::iq::{Answer, IqResult, Request, Target};
 use crate::hooks::manifest::Manifest;
 use crate::hooks::module::Module;
 use crate::hooks::passage::{Direction, Passage, Phase, Verdict};
-use crate::hooks::session::{BeforeLogin, Change, Stage};
+use crate::hooks::session::{BeforeLogin, Change, Offering, Stage};
 
 type Answering = Box<dyn Fn(Request) -> Answer + Send + Sync>;
 type Guarding = Box<dyn Fn(&mut Passage<'_>) -> Verdict + Send + Sync>;
 type Watching = Box<dyn Fn(&mut Passage<'_>) + Send + Sync>;
 type Changing = Box<dyn Fn(&mut Change<'_>) + Send + Sync>;
-type Advertising = Box<dyn Fn(&mut Writer) + Send + Sync>;
+type Advertising = Box<dyn Fn(&mut Offering<'_>) + Send + Sync>;
 type Registering = Box<dyn Fn(BeforeLogin) -> Answer + Send + Sync>;
 type Describing = Box<dyn Fn(&mut Writer) + Send + Sync>;
 
@@ -29,7 +29,7 @@ type Describing = Box<dyn Fn(&mut Writer) + Send + Sync>;
 pub struct Registry {
     /// What the installed modules say of themselves, in the order of the list.
     pub manifests: Vec<Manifest>,
-    answers: HashMap<Key<'static>, Answering, ahash::RandomState>,
+    answers: HashMap<Key, Answering, ahash::RandomState>,
     guards: [Vec<Guarding>; 2],
     /// By direction, then stamp, keep, copy.
     watchers: [[Vec<Watching>; 3]; 2],
@@ -42,11 +42,26 @@ pub struct Registry {
 }
 
 #[derive(Eq, Hash, PartialEq)]
-struct Key<'a> {
+struct Key {
+    target: Target,
+    set: bool,
+    ns: &'static str,
+    name: &'static str,
+}
+
+/// A key that is looked for; it hashes as the key does.
+#[derive(Hash)]
+struct Wanted<'a> {
     target: Target,
     set: bool,
     ns: &'a str,
     name: &'a str,
+}
+
+impl Equivalent<Key> for Wanted<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        (self.target, self.set, self.ns, self.name) == (key.target, key.set, key.ns, key.name)
+    }
 }
 
 /// What a module uses to say where it acts.
@@ -86,7 +101,7 @@ impl<'a, M: Module> Hooks<'a, M> {
         self.iq(Key { target, set: true, ns, name }, answer);
     }
 
-    fn iq<F>(&mut self, key: Key<'static>, answer: fn(Arc<M>, Request) -> F)
+    fn iq<F>(&mut self, key: Key, answer: fn(Arc<M>, Request) -> F)
     where
         F: Future<Output = IqResult> + Send + 'static,
     {
@@ -104,12 +119,7 @@ impl<'a, M: Module> Hooks<'a, M> {
     }
 
     /// Watches messages in a phase after the guards.
-    pub fn message(
-        &mut self,
-        direction: Direction,
-        phase: Phase,
-        watch: fn(&M, &mut Passage<'_>),
-    ) {
+    pub fn message(&mut self, direction: Direction, phase: Phase, watch: fn(&M, &mut Passage<'_>)) {
         let module = self.module.clone();
         let place = match phase {
             Phase::Guard | Phase::Stamp => 0,
@@ -127,9 +137,9 @@ impl<'a, M: Module> Hooks<'a, M> {
     }
 
     /// Adds a stream feature (RFC 6120 §4.3.2) at a stage of the stream.
-    pub fn advertise(&mut self, stage: Stage, write: fn(&M, &mut Writer)) {
+    pub fn advertise(&mut self, stage: Stage, write: fn(&M, &mut Offering<'_>)) {
         let module = self.module.clone();
-        self.registry.advertised.push((stage, Box::new(move |writer| write(&module, writer))));
+        self.registry.advertised.push((stage, Box::new(move |offering| write(&module, offering))));
     }
 
     /// Answers IQs with an element of this namespace on streams that are not yet logged in.
@@ -160,19 +170,13 @@ impl<'a, M: Module> Hooks<'a, M> {
 
 impl Registry {
     /// Asks the module that answers this element; None when there is none.
-    pub fn answer(&self, target: Target, request: Request) -> Result<Answer, Request> {
-        let Some(IqType::Get | IqType::Set) = request.iq.iq_type() else { return Err(request) };
-        let Some(child) = request.iq.payload() else { return Err(request) };
+    pub fn answer(&self, target: Target, request: Request) -> Option<Answer> {
+        let Some(IqType::Get | IqType::Set) = request.iq.iq_type() else { return None };
+        let child = request.iq.payload()?;
         let (ns, name) = (child.ns, child.name);
-        let found = self.find(target, request.is_set(), ns, name);
-        match found {
-            Some(answering) => Ok(answering(request)),
-            None => Err(request),
-        }
-    }
-
-    fn find(&self, target: Target, set: bool, ns: &str, name: &str) -> Option<&Answering> {
-        self.answers.get(&Key { target, set, ns, name })
+        let set = request.is_set();
+        let found = self.answers.get(&Wanted { target, set, ns, name });
+        found.map(|answering| answering(request))
     }
 
     /// Runs the guards of a direction.
@@ -207,15 +211,16 @@ impl Registry {
     }
 
     /// Writes the stream features that modules add at a stage.
-    pub fn advertise(&self, stage: Stage, writer: &mut Writer) {
+    pub fn advertise(&self, offering: &mut Offering<'_>) {
+        let stage = offering.stage;
         for (_, write) in self.advertised.iter().filter(|(of, _)| *of == stage) {
-            write(writer);
+            write(offering);
         }
     }
 
     /// The answer to an IQ on a stream that is not logged in; None when no module gives one.
-    pub fn before_login(&self, tree: &Tree, request: BeforeLogin) -> Option<Answer> {
-        let ns = tree.root().children().next()?.ns().to_owned();
+    pub fn before_login(&self, request: BeforeLogin) -> Option<Answer> {
+        let ns = request.iq.payload()?.ns;
         let (_, answer) = self.before_login.iter().find(|(of, _)| *of == ns)?;
         Some(answer(request))
     }

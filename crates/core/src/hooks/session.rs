@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use verona_xml::tree::Tree;
+use verona_xml::Writer;
 use verona_xmpp::stanza::Stanza;
 
 use crate::account::Account;
 use crate::account::state::State;
 use crate::host::Host;
+use crate::limits::Limits;
 use crate::link::Link;
 use crate::server::Server;
 
@@ -20,10 +21,22 @@ pub enum Stage {
     BeforeBind,
 }
 
+/// A stage's stream features, as they are written.
+pub struct Offering<'a> {
+    /// The stage.
+    pub stage: Stage,
+    /// The host that the stream is to.
+    pub host: &'a Host,
+    /// The bounds that hold for the stream.
+    pub limits: &'a Limits,
+    /// Where features are written.
+    pub writer: &'a mut Writer,
+}
+
 /// An IQ on a stream that is not logged in.
 pub struct BeforeLogin {
-    /// The whole IQ.
-    pub tree: Tree,
+    /// The IQ, with one child.
+    pub iq: Stanza,
     /// The host that the stream is to.
     pub host: Arc<Host>,
     /// The server.

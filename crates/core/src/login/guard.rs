@@ -45,9 +45,8 @@ impl LoginGuard {
                 failures.clear();
             }
         }
-        let known = failures
-            .entry(network(peer))
-            .or_insert(Failures { count: 0, since_secs: now_secs });
+        let known =
+            failures.entry(network(peer)).or_insert(Failures { count: 0, since_secs: now_secs });
         if known.is_over(now_secs, patience) {
             *known = Failures { count: 0, since_secs: now_secs };
         }

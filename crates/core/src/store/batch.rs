@@ -5,7 +5,9 @@ use bytes::Bytes;
 use crate::store::shape::{Owner, Record, Seq, Table};
 
 /// One write. Entries and records are independent of each other.
+#[allow(missing_docs, reason = "each field is what its type and the variant's sentence say")]
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the fields say by their types what they are")]
 pub enum Write {
     /// Sets an entry of a value, set or map table.
     Put { table: Table, owner: Owner, key: Box<str>, value: Bytes },
@@ -15,12 +17,13 @@ pub enum Write {
     Clear { table: Table, owner: Owner },
     /// Removes all that the owner has in any table; `last_seq` of its logs is kept.
     Erase { owner: Owner },
-    /// Appends to a log. The sequence number is higher than any before it in this log.
+    /// Appends to a log. The sequence number is higher than any before it in this log, also than
+    /// those of removed records, and at most `i64::MAX`; else the batch is refused.
     Append { log: Table, owner: Owner, record: Record },
     /// Replaces flags and stanza of a record; nothing happens when it is gone.
     Amend { log: Table, owner: Owner, seq: Seq, flags: u32, stanza: Bytes },
-    /// Removes the flag bits of all records up to and including a place, and with them the records
-    /// that are left without any bit.
+    /// Removes the flag bits of all records up to and including a place, and then those records up
+    /// to there that have no bit at all.
     Unflag { log: Table, owner: Owner, through: Seq, bits: u32 },
     /// Removes one record.
     Remove { log: Table, owner: Owner, seq: Seq },

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use verona_xmpp::error::{Condition, StanzaError};
+
 /// What went wrong, as far as the server must act on it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
@@ -17,6 +19,8 @@ pub enum Fault {
     Unusable,
     /// The store has been closed.
     Closed,
+    /// The batch breaks a rule of its shapes: a mistake of the caller, the disk is well.
+    Refused,
 }
 
 /// A backend failed.
@@ -48,9 +52,22 @@ impl fmt::Display for StoreError {
             Fault::Damaged => "stored data is damaged",
             Fault::Unusable => "storage cannot be used",
             Fault::Closed => "storage is closed",
+            Fault::Refused => "the write is not allowed",
         };
         write!(f, "{kind}: {}", self.cause)
     }
 }
 
 impl std::error::Error for StoreError {}
+
+impl From<StoreError> for StanzaError {
+    /// What the peer may know: that it can try again, or nothing.
+    fn from(error: StoreError) -> Self {
+        match error.fault {
+            Fault::Full | Fault::Io => Self::new(Condition::ResourceConstraint),
+            Fault::Damaged | Fault::Unusable | Fault::Closed => {
+                Self::new(Condition::InternalServerError)
+            }
+        }
+    }
+}

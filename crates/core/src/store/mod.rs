@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 
 use crate::store::batch::Batch;
 use crate::store::error::StoreError;
-use crate::store::shape::{Entry, Owner, Page, Record, Seq, Slice, Table};
+use crate::store::shape::{Entry, Owner, Page, Record, Seq, Slice, Table, Tally};
 use crate::store::ticket::Ticket;
 
 /// The result of asking a store.
@@ -31,7 +31,8 @@ pub trait Store: Send + Sync + 'static {
     /// Waits until the writer's queue is below its bound (`limits::WRITER_QUEUE_BYTES_MAX`).
     fn room(&self) -> BoxFuture<'_, ()>;
 
-    /// All entries that an owner has in the given tables (value, set or map), by table and key.
+    /// All entries that an owner has in the given tables (value, set or map): in the order of
+    /// `tables`, each named once, and then of the keys.
     fn entries<'a>(&'a self, owner: &'a Owner, tables: &'a [Table]) -> Answer<'a, Vec<Entry>>;
 
     /// One entry of a table (value, set or map).
@@ -42,8 +43,8 @@ pub trait Store: Send + Sync + 'static {
         key: &'a str,
     ) -> Answer<'a, Option<bytes::Bytes>>;
 
-    /// The owners that have entries in a table, in order of their text, those behind `after`, at
-    /// most `count_max`.
+    /// The owners that have entries or records in a table, in order of their text, those behind
+    /// `after`, at most `count_max`.
     fn owners<'a>(
         &'a self,
         table: Table,
@@ -54,8 +55,9 @@ pub trait Store: Send + Sync + 'static {
     /// A page of a log: the records that the slice selects, always in ascending order.
     fn page<'a>(&'a self, log: Table, owner: &'a Owner, slice: &'a Slice) -> Answer<'a, Page>;
 
-    /// How many records the slice selects, ignoring its `count_max`.
-    fn count<'a>(&'a self, log: Table, owner: &'a Owner, slice: &'a Slice) -> Answer<'a, u64>;
+    /// How many records the slice selects, ignoring its `count_max`, and how many bytes of stanzas
+    /// they hold.
+    fn tally<'a>(&'a self, log: Table, owner: &'a Owner, slice: &'a Slice) -> Answer<'a, Tally>;
 
     /// One record of a log.
     fn record<'a>(&'a self, log: Table, owner: &'a Owner, seq: Seq) -> Answer<'a, Option<Record>>;

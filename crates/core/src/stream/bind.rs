@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use verona_xml::Writer;
+use verona_xml::{Event, Limits, Scanner};
 use verona_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
 use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
 use verona_xmpp::stanza::{IqType, Stanza};
-use verona_xml::{Event, Limits, Scanner};
 
 use crate::account::state::Resource;
 use crate::host::Host;
@@ -19,7 +19,11 @@ use crate::stream::open::{End, Open};
 use crate::token;
 
 /// Answers bind requests until one succeeds.
-pub async fn until_bound(open: &mut Open, host: &Arc<Host>, account: &Jid) -> Result<Arc<Link>, End> {
+pub async fn until_bound(
+    open: &mut Open,
+    host: &Arc<Host>,
+    account: &Jid,
+) -> Result<Arc<Link>, End> {
     loop {
         let tree = open.element().await?;
         let text = tree.root().to_text(ns::CLIENT);
@@ -132,7 +136,8 @@ impl Server {
             // What was kept when it arrived is in the log already.
             let own = link.account.jid.as_str();
             let kept = stanza.children().any(|child| {
-                child.ns == ns::SID && child.tree().is_some_and(|t| t.root().attr("by") == Some(own))
+                child.ns == ns::SID
+                    && child.tree().is_some_and(|t| t.root().attr("by") == Some(own))
             });
             let presence = matches!(stanza.kind(), verona_xmpp::stanza::Kind::Presence(_));
             if !kept && !presence && stanza.to().is_some() && stanza.from().is_some() {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use verona_xml::Tree;
 use verona_xmpp::error::{StreamCondition, StreamError};
 use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
-use verona_xmpp::stream::{Header, Reply};
-use verona_xml::Tree;
+use verona_xmpp::stream::{Content, Header, Opening, Version};
 
 use crate::host::Host;
 use crate::link::Link;
@@ -32,13 +32,14 @@ async fn negotiate(server: Arc<Server>, wire: Box<dyn Wire>) -> Option<Session> 
     let peer = wire.peer();
     let limit = Duration::from_secs(server.policy().limits.bind_secs);
     let mut client = Client { open: Open::new(server, wire), host: None, failures: 0 };
-    let end = match tokio::time::timeout(limit, client.to_session()).await {
+    let end = match tokio::time::timeout(limit, client.reach_session()).await {
         Ok(Ok(link)) => return Some(client.session(link)),
         Ok(Err(end)) => end,
         // RFC 6120 §4.9.3.4.
         Err(_) => End::Error(StreamError::new(StreamCondition::ConnectionTimeout)),
     };
-    client.open.finish(end, peer).await;
+    let Client { open, host, .. } = client;
+    open.finish(end, host.as_ref().map(|host| &host.jid), peer).await;
     None
 }
 
@@ -51,9 +52,9 @@ struct Client {
 }
 
 impl Client {
-    async fn to_session(&mut self) -> Result<Arc<Link>, End> {
+    async fn reach_session(&mut self) -> Result<Arc<Link>, End> {
         let header = self.first_header().await?;
-        if header.version.is_none() {
+        if header.version.major == 0 {
             return self.legacy(header).await;
         }
         let account = self.log_in(header).await?;
@@ -82,13 +83,9 @@ impl Client {
             Incoming::Element(_) => return Err(StreamCondition::InvalidXml.into()),
             Incoming::Close => return Err(End::Closed),
         };
-        if header.content_ns != ns::CLIENT {
-            return Err(StreamCondition::InvalidNamespace.into());
-        }
         let domain = header.to.as_ref().map(Jid::domain);
         let host = domain.and_then(|domain| self.open.server.host(domain));
-        let Some(host) = host.filter(|_| header.to.as_ref().is_some_and(|to| to.local().is_none()))
-        else {
+        let Some(host) = host else {
             return Err(StreamCondition::HostUnknown.into());
         };
         // The host is fixed by the first header: a restart cannot move a login to another.
@@ -106,14 +103,10 @@ impl Client {
     async fn answer_header(&mut self, header: &Header, version: bool) -> Result<String, End> {
         let host = self.host()?;
         let id = token::random();
-        let reply = Reply {
-            from: Some(host.jid.as_str()),
-            // RFC 6120 §4.7.2: only what was protected may be said back.
-            to: header.from.as_ref().filter(|_| self.open.wire.is_secure()),
-            id: &id,
-            version,
-            content_ns: ns::CLIENT,
-        };
+        let mut reply = Opening::answer(Some(header), Content::Client, &host.jid, &id);
+        // RFC 6120 §4.7.2: only what was protected may be said back.
+        reply.to = reply.to.filter(|_| self.open.wire.is_secure());
+        reply.version = version.then_some(Version::CURRENT);
         self.open.answer_header(&reply).await?;
         Ok(id)
     }
@@ -129,7 +122,7 @@ impl Client {
                 return Ok(account);
             }
             header = self.header().await?;
-            if header.version.is_none() {
+            if header.version.major == 0 {
                 return Err(StreamCondition::UnsupportedVersion.into());
             }
         }

@@ -40,11 +40,8 @@ impl Offers {
         let mut channel = Vec::new();
         channel.extend(bindings.exporter.map(ChannelBinding::TlsExporter));
         channel.extend(bindings.end_point.map(ChannelBinding::TlsServerEndPoint));
-        let offer = if may_log_in {
-            Offer::new(mechanisms(secure), channel)
-        } else {
-            Offer::default()
-        };
+        let offer =
+            if may_log_in { Offer::new(mechanisms(secure), channel) } else { Offer::default() };
         let context = Context {
             offer,
             domain: host.jid.domain().to_owned(),

@@ -6,7 +6,8 @@ use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
 use verona_xmpp::sasl::encoding;
 use verona_xmpp::sasl::error::SaslError;
-use verona_xmpp::sasl::server::{self as machine, Awaiting, Failure, Found, Identity, Step};
+use verona_xmpp::sasl::record::Found;
+use verona_xmpp::sasl::server::{self as machine, Awaiting, Failure, Identity, Step};
 
 use crate::account::credentials;
 use crate::login::guard::Patience;
@@ -30,7 +31,8 @@ pub async fn sasl(open: &mut Open, auth: &Tree, offers: &Offers) -> Result<Resul
     loop {
         step = match step {
             Step::Challenge(data, awaiting) => {
-                let text = encoding::encode_initial(Some(data.as_slice()).filter(|d| !d.is_empty()));
+                let text =
+                    encoding::encode_initial(Some(data.as_slice()).filter(|d| !d.is_empty()));
                 open.send_with(|w| drop(w.start("challenge", ns::SASL).text(&text).end())).await?;
                 let answer = open.element().await?;
                 respond(answer.root(), awaiting)?

@@ -5,15 +5,17 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use verona_xml::scanner::{Event, ScanError, Scanner};
-use verona_xml::tree::Tree;
-use verona_xml::writer::Writer;
+use verona_xml::Tree;
+use verona_xml::Writer;
+use verona_xml::{Event, ScanError, Scanner};
 use verona_xmpp::error::{StreamCondition, StreamError};
+use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
-use verona_xmpp::stream::{Header, Reply};
+use verona_xmpp::stream::{Content, Header, Opening, Version};
 
 use crate::server::Server;
 use crate::stream::wire::Wire;
+use crate::token;
 
 /// Bytes read at a time while negotiating.
 const READ: usize = 4_096;
@@ -78,9 +80,7 @@ impl From<ScanError> for End {
 pub fn stream_error(error: &ScanError) -> StreamError {
     let condition = match error {
         ScanError::Restricted => StreamCondition::RestrictedXml,
-        ScanError::UnsupportedEncoding | ScanError::NotUtf8 => {
-            StreamCondition::UnsupportedEncoding
-        }
+        ScanError::UnsupportedEncoding | ScanError::NotUtf8 => StreamCondition::UnsupportedEncoding,
         ScanError::TooLarge
         | ScanError::TooDeep
         | ScanError::TooManyAttributes
@@ -114,9 +114,11 @@ impl Open {
             let waiting = input.len();
             let found = match self.scanner.next(&mut input) {
                 Ok(None) => None,
-                Ok(Some(Event::Open(frame))) => Some(Incoming::Header(Header::read(&frame))),
+                Ok(Some(Event::Open(frame))) => {
+                    Some(Incoming::Header(Header::read(&frame, Content::Client)))
+                }
                 Ok(Some(Event::Close)) => Some(Incoming::Close),
-                Ok(Some(Event::Element(frame))) => Some(Incoming::Element(frame.tree())),
+                Ok(Some(Event::Element(frame))) => Some(Incoming::Element(frame.tree()?)),
                 Err(error) => return Err(error.into()),
             };
             self.taken = self.taken.saturating_add(waiting.saturating_sub(input.len()));
@@ -167,7 +169,11 @@ impl Open {
 
     /// Writes to the peer.
     pub async fn send(&mut self, text: &str) -> Result<(), End> {
-        self.wire.write_all(text.as_bytes()).await?;
+        self.send_bytes(text.as_bytes()).await
+    }
+
+    async fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), End> {
+        self.wire.write_all(bytes).await?;
         self.wire.flush().await?;
         Ok(())
     }
@@ -180,10 +186,11 @@ impl Open {
     }
 
     /// Answers the peer's header with ours (RFC 6120 §4.2, §4.7).
-    pub async fn answer_header(&mut self, reply: &Reply<'_>) -> Result<(), End> {
+    pub async fn answer_header(&mut self, reply: &Opening<'_>) -> Result<(), End> {
         self.opened = true;
-        let text = reply.write();
-        self.send(&text).await
+        let mut text = Vec::new();
+        reply.write(&mut text);
+        self.send_bytes(&text).await
     }
 
     /// Begins the stream anew on the same connection (RFC 6120 §4.3.3): all that was received is
@@ -210,23 +217,32 @@ impl Open {
     }
 
     /// Ends the stream as its end demands (RFC 6120 §4.4, §4.9.1) and closes the connection.
-    pub async fn finish(mut self, end: End, who: impl Display) {
-        let mut last = String::new();
+    pub async fn finish(mut self, end: End, host: Option<&Jid>, who: impl Display) {
+        let mut last = Vec::new();
         match end {
             End::Gone => return,
             End::Closed => {}
             End::Error(error) => {
                 tracing::debug!(peer = %who, %error, "stream ends");
                 if !self.opened {
-                    last.push_str(&Reply::anonymous().write());
+                    let id = token::random();
+                    let opening = Opening {
+                        content: Content::Client,
+                        from: host,
+                        to: None,
+                        id: Some(&id),
+                        version: Some(Version::CURRENT),
+                        dialback: false,
+                    };
+                    opening.write(&mut last);
                 }
-                last.push_str(&error.to_xml());
+                last.extend_from_slice(error.to_xml().as_bytes());
             }
         }
-        last.push_str("</stream:stream>");
+        last.extend_from_slice(b"</stream:stream>");
         let limit = std::time::Duration::from_secs(crate::limits::CLOSE_SECS);
         let _ = tokio::time::timeout(limit, async {
-            let _ = self.send(&last).await;
+            let _ = self.send_bytes(&last).await;
             let _ = self.wire.shutdown().await;
         })
         .await;

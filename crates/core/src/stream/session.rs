@@ -13,9 +13,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::io::{AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep};
-use verona_xml::scanner::{Event, Frame, Scanner};
+use verona_xml::{Event, Frame, Scanner};
 use verona_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
 use verona_xmpp::ns;
 use verona_xmpp::stanza::Stanza;
@@ -31,6 +31,9 @@ use crate::stream::wire::Wire;
 
 /// Bytes read at a time.
 const READ: usize = 16 * 1024;
+
+/// A burst of stanzas may be what is granted in so many seconds.
+const STANZA_BURST_SECS: u64 = 10;
 
 /// A session with its stream.
 pub struct Session {
@@ -196,12 +199,10 @@ impl Session {
         loop {
             let step = match self.scanner.next(&mut input) {
                 Ok(None) => return None,
-                Ok(Some(Event::Element(frame))) => {
-                    match handle(&self.server, &self.link, &frame) {
-                        Ok(step) => step,
-                        Err(end) => return Some(end),
-                    }
-                }
+                Ok(Some(Event::Element(frame))) => match handle(&self.server, &self.link, &frame) {
+                    Ok(step) => step,
+                    Err(end) => return Some(end),
+                },
                 Ok(Some(Event::Close)) => return Some(End::Closed),
                 // RFC 6120 §7.1: no restart after binding.
                 Ok(Some(Event::Open(_))) => {
@@ -231,19 +232,19 @@ impl Session {
         }
         let left = self.link.mailbox.close();
         self.server.unbind(&self.link).await;
-        let mut last = self.writing.split_off(self.written);
+        let mut last = self.writing.split_off(self.written.min(self.writing.len()));
         match end {
-            End::Gone => last.clear(),
+            End::Gone => {
+                tracing::info!(jid = %self.link.jid, "connection lost");
+                self.server.redeliver(&self.link, &left).await;
+                return;
+            }
             End::Closed => last.extend_from_slice(&left),
             End::Error(error) => {
-                tracing::debug!(jid = %self.link.jid, %error, "session ends");
+                tracing::info!(jid = %self.link.jid, %error, "session ends");
+                last.extend_from_slice(&left);
                 last.extend_from_slice(error.to_xml().as_bytes());
             }
-        }
-        let lost = matches!(end_kind(&last), EndKind::Lost);
-        if lost {
-            self.server.redeliver(&self.link, &left).await;
-            return;
         }
         last.extend_from_slice(b"</stream:stream>");
         let limit = Duration::from_secs(CLOSE_SECS);
@@ -253,5 +254,79 @@ impl Session {
         };
         let _ = tokio::time::timeout(limit, closing).await;
         tracing::info!(jid = %self.link.jid, "session ended");
+    }
+}
+
+/// Hands one element on; `unsupported-stanza-type` when it is no stanza (RFC 6120 §4.9.3.24).
+fn handle(server: &Arc<Server>, link: &Arc<Link>, frame: &Frame<'_>) -> Result<Step, End> {
+    let Ok(stanza) = Stanza::adopt(frame, ns::CLIENT, Some(&link.jid)) else {
+        return Err(End::Error(StreamCondition::UnsupportedStanzaType.into()));
+    };
+    let back = stanza.clone();
+    // A panic in a module ends its stanza, not the session.
+    let handled = std::panic::catch_unwind(AssertUnwindSafe(|| server.handle(link, stanza)));
+    Ok(handled.unwrap_or_else(|_| {
+        tracing::error!(jid = %link.jid, "a module panicked");
+        let mut trail = Trail::default();
+        trail.bounce(&back, &StanzaError::new(Condition::InternalServerError));
+        server.carry_out(trail)
+    }))
+}
+
+/// How fast a session may send: two buckets that fill with time. It is paused, nothing is dropped.
+#[derive(Default)]
+struct Pace {
+    /// Bytes over what has been granted, when positive.
+    bytes: u64,
+    stanzas: u64,
+    last: Option<Instant>,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pace {
+    /// Notes bytes that were read.
+    fn spend(&mut self, bytes: usize, server: &Server) {
+        let policy = server.policy();
+        let limits = &policy.limits;
+        if limits.unlimited {
+            return;
+        }
+        let now = Instant::now();
+        let millis = self.last.map_or(0, |last| now.duration_since(last).as_millis());
+        let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+        // Less than a millisecond grants nothing and is counted the next time.
+        if self.last.is_none() || millis > 0 {
+            self.last = Some(now);
+        }
+        let granted = |rate: u64| rate.saturating_mul(millis) / 1_000;
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.bytes = self.bytes.saturating_sub(granted(limits.rate_bytes_per_sec));
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.stanzas = self.stanzas.saturating_sub(granted(limits.rate_stanzas_per_sec));
+        let over = self.bytes.saturating_sub(limits.rate_burst_bytes);
+        let byte_millis = over.saturating_mul(1_000) / limits.rate_bytes_per_sec.max(1);
+        let burst = limits.rate_stanzas_per_sec.saturating_mul(STANZA_BURST_SECS);
+        let over = self.stanzas.saturating_sub(burst);
+        let stanza_millis = over.saturating_mul(1_000) / limits.rate_stanzas_per_sec.max(1);
+        let wait = byte_millis.max(stanza_millis);
+        if wait > 0 {
+            let pause = tokio::time::sleep(Duration::from_millis(wait));
+            self.pause = Some(Box::pin(pause));
+        }
+    }
+
+    /// Notes a stanza that was handled.
+    fn count(&mut self, server: &Server) {
+        if !server.policy().limits.unlimited {
+            self.stanzas = self.stanzas.saturating_add(1);
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(context));
+            self.pause = None;
+        }
+        Poll::Ready(())
     }
 }

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A connection with a peer. Transports implement it.
 pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {
@@ -22,6 +24,55 @@ pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {
 
     /// What SASL can be bound to (RFC 9266, RFC 5929); nothing without TLS.
     fn bindings(&self) -> Bindings;
+}
+
+/// The place of a wire that has been taken away: nothing can be read from it or written to it.
+pub struct Gone;
+
+impl AsyncRead for Gone {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Gone {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Wire for Gone {
+    fn peer(&self) -> IpAddr {
+        IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED)
+    }
+
+    fn is_secure(&self) -> bool {
+        false
+    }
+
+    fn can_start_tls(&self) -> bool {
+        false
+    }
+
+    fn start_tls(self: Box<Self>, _: &str) -> BoxFuture<'static, io::Result<Box<dyn Wire>>> {
+        Box::pin(async { Err(io::ErrorKind::NotConnected.into()) })
+    }
+
+    fn bindings(&self) -> Bindings {
+        Bindings::default()
+    }
 }
 
 /// The channel bindings of a connection.

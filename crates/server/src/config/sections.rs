@@ -1,0 +1,296 @@
+//! The table of all keys: name, type, default and what it does. Reading, `config show` and the
+//! reference are derived from it.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use crate::config::names::{BareJid, Domain, Endpoint};
+use crate::config::reader::Reader;
+use crate::config::value::{Bounds, LogFormat, Registration, Secret, StorageUrl, Value};
+
+/// What is known of one key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Its name within the section.
+    pub name: &'static str,
+    /// What it takes, in words.
+    pub expected: fn() -> String,
+    /// Its default as TOML; none when it must be set.
+    pub default: fn() -> Option<String>,
+    /// What it does, line by line.
+    pub doc: &'static [&'static str],
+}
+
+/// A section: a struct with one field a key.
+pub trait Section: Sized {
+    /// How it begins in the file: `[limits]`, `[[host]]`, or nothing for the keys at the top.
+    const HEADER: &'static str;
+    /// What it is about, line by line.
+    const DOC: &'static [&'static str];
+    /// Its keys, in the order of the reference.
+    const KEYS: &'static [Key];
+
+    /// Reads all keys; `None` when one that must be set is missing or wrong.
+    fn read(reader: &mut Reader<'_, '_, '_>) -> Option<Self>;
+
+    /// The values as TOML, in the order of the keys.
+    fn shown(&self) -> Vec<String>;
+}
+
+macro_rules! section {
+    (@some) => { None };
+    (@some $default:expr) => { Some($default) };
+    (@shown $kind:ty,) => { None };
+    (@shown $kind:ty, $default:expr) => {{
+        let default: $kind = $default;
+        Some(default.show())
+    }};
+    (@bounds) => { Bounds::ANY };
+    (@bounds $min:literal $max:literal) => { Bounds { min: $min, max: $max } };
+    (
+        $(#[doc = $about:literal])+
+        $header:literal $name:ident {$(
+            $(#[doc = $doc:literal])+
+            $key:ident: $kind:ty $(= $default:expr)? $(, $min:literal..=$max:literal)?;
+        )*}
+    ) => {
+        $(#[doc = $about])+
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct $name {$(
+            $(#[doc = $doc])+
+            pub $key: $kind,
+        )*}
+
+        impl Section for $name {
+            const HEADER: &'static str = $header;
+            const DOC: &'static [&'static str] = &[$($about),+];
+            const KEYS: &'static [Key] = &[$(Key {
+                name: stringify!($key),
+                expected: || <$kind as Value>::expected(section!(@bounds $($min $max)?)),
+                default: || section!(@shown $kind, $($default)?),
+                doc: &[$($doc),+],
+            }),*];
+
+            fn read(reader: &mut Reader<'_, '_, '_>) -> Option<Self> {
+                $(let $key = reader.value(
+                    stringify!($key),
+                    section!(@some $($default)?),
+                    section!(@bounds $($min $max)?),
+                );)*
+                Some(Self { $($key: $key?),* })
+            }
+
+            fn shown(&self) -> Vec<String> {
+                vec![$(self.$key.show()),*]
+            }
+        }
+    };
+}
+
+fn everywhere(port: u16) -> Vec<SocketAddr> {
+    vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))]
+}
+
+fn here(port: u16) -> Vec<SocketAddr> {
+    vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))]
+}
+
+section! {
+    /// The keys at the top of the file.
+    "" Top {
+        /// The directory with everything that is kept: the store, the certificates, the control socket.
+        /// Relative to the directory of the config file.
+        data_dir: PathBuf = "verona-data".into();
+    }
+}
+
+section! {
+    /// One section for each domain that is served. Without any, the domain is `localhost`.
+    /// The certificate is `data_dir/certs/DOMAIN/fullchain.pem` with `privkey.pem`; without one, a
+    /// self-signed certificate is made.
+    "[[host]]" Host {
+        /// The domain, as in `juliet@example.org`.
+        domain: Domain;
+        /// The accounts that may administer this domain.
+        admins: Vec<BareJid> = Vec::new();
+        /// Who may make an account: nobody, who has an invitation, or everybody.
+        registration: Registration = Registration::Closed;
+    }
+}
+
+section! {
+    /// The addresses to listen on, each a list; `[]` switches one off. `[::]` means all addresses,
+    /// those of IPv4 too.
+    "[listen]" Listen {
+        /// Clients, beginning in plaintext with STARTTLS.
+        c2s: Vec<SocketAddr> = everywhere(5222);
+        /// Clients, with TLS from the first byte (XEP-0368).
+        c2s_tls: Vec<SocketAddr> = everywhere(5223);
+        /// Other servers, beginning in plaintext with STARTTLS.
+        s2s: Vec<SocketAddr> = everywhere(5269);
+        /// Other servers, with TLS from the first byte (XEP-0368).
+        s2s_tls: Vec<SocketAddr> = everywhere(5270);
+        /// HTTP without TLS, for a reverse proxy on the same machine.
+        http: Vec<SocketAddr> = here(5280);
+        /// HTTP with TLS: WebSocket, BOSH, uploads.
+        https: Vec<SocketAddr> = everywhere(5443);
+        /// External components (XEP-0114).
+        component: Vec<SocketAddr> = here(5347);
+    }
+}
+
+section! {
+    /// Where everything is kept.
+    "[storage]" Storage {
+        /// `sqlite:FILE`, relative to the data directory, or `postgres://USER:PASSWORD@HOST/DATABASE`.
+        url: StorageUrl = StorageUrl::Sqlite("verona.db".into());
+    }
+}
+
+section! {
+    /// Every bound, by name. The defaults are safe on the open internet.
+    "[limits]" Limits {
+        /// Lifts rates, failed logins and connections per address, never sizes or depth. For
+        /// benchmarks and tests only.
+        unlimited: bool = false;
+
+        /// Largest stanza of a client, in bytes as received; advertised (XEP-0478). RFC 6120 §13.12
+        /// allows no less than 10,000.
+        stanza_bytes_max: u32 = 262_144, 10_000..=16_777_216;
+        /// Deepest nesting of elements in a stanza.
+        stanza_depth_max: u16 = 128, 16..=1024;
+        /// Most attributes of one element.
+        stanza_attributes_max: u16 = 64, 16..=1024;
+        /// Most namespace declarations in scope at one element.
+        stanza_namespaces_max: u16 = 32, 8..=1024;
+        /// Most elements in one stanza.
+        stanza_elements_max: u32 = 10_000, 100..=1_000_000;
+
+        /// Largest element before the login, in bytes.
+        preauth_element_bytes_max: u32 = 10_000, 10_000..=1_048_576;
+        /// Most bytes before the login, all elements together, TLS not counted.
+        preauth_bytes_max: u32 = 65_536, 10_000..=16_777_216;
+        /// Most elements before the login, in all.
+        preauth_elements_max: u32 = 64, 8..=10_000;
+        /// Deepest nesting before the login.
+        preauth_depth_max: u16 = 64, 8..=1024;
+        /// Seconds from the connection to its first byte.
+        first_byte_secs_max: u32 = 10, 1..=3600;
+        /// Seconds that a TLS handshake may take.
+        tls_handshake_secs_max: u32 = 10, 1..=3600;
+        /// Seconds from the connection to a bound resource.
+        bind_secs_max: u32 = 30, 1..=3600;
+        /// TLS handshakes and password checks that may wait for each core.
+        handshakes_waiting_per_core_max: u32 = 64, 1..=100_000;
+
+        /// Connections that have not logged in, from one address.
+        preauth_connections_per_address_max: u32 = 256, 1..=1_000_000;
+        /// New connections a second from one address.
+        new_connections_per_address_per_sec: u32 = 50, 1..=1_000_000;
+        /// How many leading bits of an IPv6 address count as one address; of IPv4 it is all 32.
+        address_prefix_bits_v6: u8 = 56, 16..=128;
+        /// Connections that the kernel queues for a listener.
+        listen_backlog: u32 = 4096, 16..=65_535;
+
+        /// Failed logins on one connection, then it is closed. RFC 6120 §6.4.5 asks for 2 to 5.
+        failed_logins_per_connection_max: u32 = 5, 2..=100;
+        /// Failed logins from one address within the window, then each login is delayed. No account is
+        /// ever locked.
+        failed_logins_per_address_max: u32 = 20, 1..=1_000_000;
+        /// The window for failed logins, in seconds.
+        failed_logins_window_secs: u32 = 600, 1..=86_400;
+        /// The first delay of a login, in seconds; it doubles up to the longest.
+        failed_login_delay_secs_min: u32 = 1, 1..=3600;
+        /// The longest delay of a login, in seconds.
+        failed_login_delay_secs_max: u32 = 30, 1..=3600;
+
+        /// Bytes a second that a session may send; reading pauses, nothing is dropped.
+        session_bytes_per_sec: u32 = 65_536, 1024..=1_073_741_824;
+        /// Bytes that a session may send at once before the rate holds.
+        session_burst_bytes: u32 = 524_288, 10_000..=1_073_741_824;
+        /// Stanzas a second that a session may send; reading pauses, nothing is dropped.
+        session_stanzas_per_sec: u32 = 200, 1..=1_000_000;
+        /// Connected resources of one account.
+        resources_per_account_max: u32 = 20, 1..=10_000;
+
+        /// Stanzas that wait for a client's acknowledgement in memory; what is more waits in the log.
+        unacked_stanzas_max: u32 = 1000, 10..=1_000_000;
+        /// Bytes that wait for a client's acknowledgement in memory.
+        unacked_bytes_max: u32 = 1_048_576, 65_536..=1_073_741_824;
+        /// Seconds in which a lost session can be resumed (XEP-0198).
+        resume_secs_max: u32 = 600, 0..=86_400;
+        /// Bytes queued for a client that reads slowly; then its sources pause.
+        write_queue_bytes_max: u32 = 1_048_576, 65_536..=1_073_741_824;
+        /// Seconds without progress of a write; then the session is detached.
+        write_stall_secs_max: u32 = 30, 1..=3600;
+        /// Seconds until a connection counts as dead when an answer is due and none comes.
+        answer_wait_secs_max: u32 = 90, 5..=3600;
+
+        /// Messages kept for an account that is away.
+        offline_messages_max: u32 = 1000, 0..=10_000_000;
+        /// Bytes kept for an account that is away.
+        offline_bytes_max: u64 = 10_485_760, 0..=1_099_511_627_776;
+
+        /// Largest stanza of another server, in bytes as received; advertised (XEP-0478).
+        s2s_stanza_bytes_max: u32 = 524_288, 10_000..=16_777_216;
+        /// Bytes a second that one other domain may send; reading pauses, nothing is dropped.
+        s2s_bytes_per_sec: u32 = 1_048_576, 1024..=1_073_741_824;
+
+        /// Per cent of the memory of the machine (or control group) that the server may take.
+        memory_percent_max: u8 = 70, 5..=100;
+    }
+}
+
+section! {
+    /// What may be weaker than the default. Each is logged at start and reported by `verona check`.
+    "[security]" Security {
+        /// No login without TLS. `false` allows plaintext logins, and only from this machine.
+        require_tls: bool = true;
+        /// The login of old clients (jabber:iq:auth, XEP-0078).
+        legacy_auth: bool = false;
+    }
+}
+
+section! {
+    /// One section for each external component (XEP-0114).
+    "[[component]]" Component {
+        /// The domain of the component, as in `irc.example.org`.
+        domain: Domain;
+        /// The secret that the component proves to know.
+        secret: Secret;
+    }
+}
+
+section! {
+    /// Other servers.
+    "[s2s]" S2s {
+        /// Where to connect for a domain instead of asking DNS, for tests and private networks:
+        /// `{ "montague.lit" = "10.0.0.2:5269" }`.
+        hosts: BTreeMap<Domain, Endpoint> = BTreeMap::new();
+        /// Files with certificate authorities to trust beside those of the system, relative to the
+        /// directory of the config file.
+        trust: Vec<PathBuf> = Vec::new();
+        /// `true`: a server must have a valid certificate. `false`: without one, dialback over TLS.
+        require_certificate: bool = false;
+    }
+}
+
+section! {
+    /// How names are looked up.
+    "[dns]" Dns {
+        /// The DNS servers to ask; empty means those of the system.
+        servers: Vec<SocketAddr> = Vec::new();
+    }
+}
+
+section! {
+    /// What is logged, to the standard error.
+    "[log]" Log {
+        /// `text` for people, `json` for collectors.
+        format: LogFormat = LogFormat::Text;
+        /// What to log: `error`, `warn`, `info`, `debug` or `trace`, also by part:
+        /// `info,verona_core=debug`. The environment variable VERONA_LOG goes before it.
+        filter: String = "info".to_owned();
+    }
+}

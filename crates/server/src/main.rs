@@ -1,0 +1,3 @@
+//! The command `verona`.
+
+fn main() {}

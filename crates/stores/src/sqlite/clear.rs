@@ -1,0 +1,106 @@
+//! Up to which place the records of a log are known to be without a flag, so that taking a flag
+//! off, or looking for it, does not begin at the beginning of the archive.
+
+use verona_core::store::shape::Seq;
+
+/// For each flag bit the place up to which no record on disk has it. Bit 32 stands for "no flag
+/// at all".
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Clear {
+    throughs: Vec<(u8, Seq)>,
+}
+
+const NONE: u8 = 32;
+const ITEM: usize = 9;
+
+impl Clear {
+    /// Reads what [`Clear::to_bytes`] wrote.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        if !bytes.len().is_multiple_of(ITEM) {
+            return None;
+        }
+        let item = |item: &[u8]| {
+            let (bit, through) = item.split_first()?;
+            Some((*bit, Seq::from_le_bytes(through.try_into().ok()?)))
+        };
+        Some(Self { throughs: bytes.chunks_exact(ITEM).map(item).collect::<Option<_>>()? })
+    }
+
+    /// For the disk.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let items = self.throughs.iter();
+        items
+            .flat_map(|(bit, through)| std::iter::once(*bit).chain(through.to_le_bytes()))
+            .collect()
+    }
+
+    /// Up to where no record has any of the bits.
+    pub fn of_all(&self, bits: u32) -> Seq {
+        ones(bits).map(|bit| self.of(bit)).min().unwrap_or(0)
+    }
+
+    /// Up to where no record is without flags.
+    pub fn of_none(&self) -> Seq {
+        self.of(NONE)
+    }
+
+    /// All records up to a place have none of the bits, and none is without flags.
+    pub fn raise(&mut self, bits: u32, through: Seq) {
+        for bit in ones(bits).chain([NONE]) {
+            match self.throughs.iter_mut().find(|(of, _)| *of == bit) {
+                Some((_, at)) => *at = through.max(*at),
+                None => self.throughs.push((bit, through)),
+            }
+        }
+    }
+
+    /// A record at a place has these flags now; whether that changed what is known.
+    pub fn lower(&mut self, flags: u32, seq: Seq) -> bool {
+        let mut changed = false;
+        for (bit, through) in &mut self.throughs {
+            let touched = if *bit == NONE { flags == 0 } else { flags >> *bit & 1 == 1 };
+            if touched && *through >= seq {
+                *through = seq.saturating_sub(1);
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    fn of(&self, bit: u8) -> Seq {
+        self.throughs.iter().find(|(of, _)| *of == bit).map_or(0, |(_, through)| *through)
+    }
+}
+
+fn ones(bits: u32) -> impl Iterator<Item = u8> {
+    (0..32).filter(move |bit| bits >> bit & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_survives_the_disk() {
+        let mut clear = Clear::default();
+        clear.raise(0b101, 70);
+        clear.raise(0b100, 90);
+        assert_eq!((clear.of_all(0b101), clear.of_all(0b100), clear.of_none()), (70, 90, 90));
+        assert_eq!(clear.of_all(0b111), 0);
+        let again = Clear::from_bytes(&clear.to_bytes());
+        assert_eq!(again.as_ref(), Some(&clear));
+        assert_eq!(Clear::from_bytes(&[1, 2, 3]), None);
+    }
+
+    #[test]
+    fn a_flag_given_back_is_looked_for_again() {
+        let mut clear = Clear::default();
+        clear.raise(0b11, 70);
+        assert!(!clear.lower(0b1, 71));
+        assert!(!clear.lower(0b100, 5));
+        assert!(clear.lower(0b1, 50));
+        assert_eq!((clear.of_all(0b1), clear.of_all(0b10), clear.of_none()), (49, 70, 70));
+        assert!(clear.lower(0, 60));
+        assert_eq!(clear.of_none(), 59);
+    }
+}

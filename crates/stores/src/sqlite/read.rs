@@ -1,0 +1,285 @@
+//! The questions, asked on a reader's connection. What comes from the disk is checked before it
+//! goes out.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params, params_from_iter};
+use verona_core::store::shape::{Entry, Owner, Page, Record, Seq, Slice, Table};
+
+use crate::rules::SEQ_MAX;
+use crate::sqlite::apply::{Known, signed};
+use crate::sqlite::names::Names;
+use crate::sqlite::sum;
+use crate::sqlite::trouble::Trouble;
+
+/// One reader's view of the file.
+pub struct Read<'c> {
+    /// The connection to ask on.
+    pub connection: &'c Connection,
+    /// Names that need not be looked up.
+    pub known: &'c Known,
+}
+
+impl Read<'_> {
+    /// All entries of an owner in some tables.
+    pub fn entries(&self, owner: &Owner, tables: &[Table]) -> Result<Vec<Entry>, Trouble> {
+        let Some(owner) = self.owner(owner)? else { return Ok(Vec::new()) };
+        let mut numbers = Vec::with_capacity(tables.len());
+        for table in tables {
+            // A table that nobody ever wrote to has a number that none has.
+            numbers.push(self.table(*table)?.unwrap_or(-1));
+        }
+        let marks = vec!["?"; numbers.len()].join(",");
+        let mut select = self.sql(&format!(
+            "SELECT tab, key, sum, value FROM entries WHERE owner = ? AND tab IN ({marks})
+             ORDER BY tab, key"
+        ))?;
+        let mut rows = select.query(params_from_iter(std::iter::once(&owner).chain(&numbers)))?;
+        let mut found: Vec<(usize, Entry)> = Vec::new();
+        while let Some(row) = rows.next()? {
+            let number: i64 = row.get(0)?;
+            let at = numbers.iter().position(|asked| *asked == number);
+            let Some((at, table)) = at.and_then(|at| Some((at, *tables.get(at)?))) else {
+                continue;
+            };
+            let key = row.get_ref(1)?.as_str().map_err(|_| entry_damaged(table))?;
+            let value = entry_value(row, (owner, number, key), table)?;
+            found.push((at, Entry { table, key: key.into(), value }));
+        }
+        found.sort_by_key(|(at, _)| *at);
+        Ok(found.into_iter().map(|(_, entry)| entry).collect())
+    }
+
+    /// One entry.
+    pub fn entry(&self, table: Table, owner: &Owner, key: &str) -> Result<Option<Bytes>, Trouble> {
+        let Some((owner, number)) = self.place(table, owner)? else { return Ok(None) };
+        let mut select = self.sql(
+            "SELECT tab, key, sum, value FROM entries WHERE owner = ? AND tab = ? AND key = ?",
+        )?;
+        let mut rows = select.query(params![owner, number, key])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        entry_value(row, (owner, number, key), table).map(Some)
+    }
+
+    /// Owners with something in a table, in order.
+    pub fn owners(
+        &self,
+        table: Table,
+        after: Option<&str>,
+        count_max: usize,
+    ) -> Result<Vec<Arc<str>>, Trouble> {
+        let Some(table) = self.table(table)? else { return Ok(Vec::new()) };
+        let mut select = self.sql(
+            "SELECT o.name FROM owners o WHERE o.name > ?1 AND (
+                EXISTS (SELECT 1 FROM entries e WHERE e.owner = o.id AND e.tab = ?2)
+                OR EXISTS (SELECT 1 FROM logs l JOIN records r ON r.log = l.id
+                           WHERE l.owner = o.id AND l.tab = ?2))
+             ORDER BY o.name LIMIT ?3",
+        )?;
+        let count_max = i64::try_from(count_max).unwrap_or(i64::MAX);
+        let names = select.query_map(params![after.unwrap_or(""), table, count_max], |row| {
+            Ok(row.get_ref(0)?.as_str()?.into())
+        })?;
+        Ok(names.collect::<Result<_, _>>()?)
+    }
+
+    /// A page of a log.
+    pub fn page(&self, table: Table, owner: &Owner, slice: &Slice) -> Result<Page, Trouble> {
+        let empty = Page { records: Vec::new(), complete: true };
+        let (Some(log), Some(chosen)) = (self.log(table, owner)?, self.chosen(slice)?) else {
+            return Ok(empty);
+        };
+        let order = if slice.from_end { "DESC" } else { "ASC" };
+        let (index, peer) = chosen.index();
+        let mut select = self.sql(&format!(
+            "SELECT seq, flags, peer, epoch, sum, stanza FROM records INDEXED BY {index}
+             WHERE log = ?1 AND seq BETWEEN ?2 AND ?3 {peer}
+               AND (?5 = 0 OR flags & ?5) AND flags & ?6 = 0
+             ORDER BY seq {order} LIMIT ?7"
+        ))?;
+        let one_more = i64::try_from(slice.count_max).unwrap_or(i64::MAX).saturating_add(1);
+        let mut rows = select.query(params![
+            log,
+            chosen.from,
+            chosen.to,
+            chosen.peer,
+            slice.flags_any,
+            slice.flags_none,
+            one_more
+        ])?;
+        let mut page = empty;
+        while let Some(row) = rows.next()? {
+            if page.records.len() >= slice.count_max {
+                page.complete = false;
+                break;
+            }
+            page.records.push(self.record_of(log, row)?);
+        }
+        if slice.from_end {
+            page.records.reverse();
+        }
+        Ok(page)
+    }
+
+    /// How many records a slice selects.
+    pub fn count(&self, table: Table, owner: &Owner, slice: &Slice) -> Result<u64, Trouble> {
+        let (Some(log), Some(chosen)) = (self.log(table, owner)?, self.chosen(slice)?) else {
+            return Ok(0);
+        };
+        let (index, peer) = chosen.index();
+        let mut select = self.sql(&format!(
+            "SELECT count(*) FROM records INDEXED BY {index}
+             WHERE log = ?1 AND seq BETWEEN ?2 AND ?3 {peer}
+               AND (?5 = 0 OR flags & ?5) AND flags & ?6 = 0"
+        ))?;
+        let count: i64 = select.query_row(
+            params![log, chosen.from, chosen.to, chosen.peer, slice.flags_any, slice.flags_none],
+            |row| row.get(0),
+        )?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// One record.
+    pub fn record(&self, table: Table, owner: &Owner, seq: Seq) -> Result<Option<Record>, Trouble> {
+        let Some(log) = self.log(table, owner)? else { return Ok(None) };
+        if seq > SEQ_MAX {
+            return Ok(None);
+        }
+        let mut select = self.sql(
+            "SELECT seq, flags, peer, epoch, sum, stanza FROM records WHERE log = ? AND seq = ?",
+        )?;
+        let mut rows = select.query([log, signed(seq)])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        self.record_of(log, row).map(Some)
+    }
+
+    /// The highest place that was ever taken.
+    pub fn last_seq(&self, table: Table, owner: &Owner) -> Result<Seq, Trouble> {
+        let Some((owner, table)) = self.place(table, owner)? else { return Ok(0) };
+        let mut select =
+            self.sql("SELECT id, last, sum, clear FROM logs WHERE owner = ? AND tab = ?")?;
+        let mut rows = select.query([owner, table])?;
+        let Some(row) = rows.next()? else { return Ok(0) };
+        let (id, last): (i64, i64) = (row.get(0)?, row.get(1)?);
+        let clear = row.get_ref(3)?.as_blob().unwrap_or_default();
+        let sum: i64 = row.get(2)?;
+        match Seq::try_from(last) {
+            Ok(seq) if sum == sum::of_log(id, owner, table, last, clear) => Ok(seq),
+            _ => Err(Trouble::damaged(format_args!("the state of log {id}"))),
+        }
+    }
+
+    fn record_of(&self, log: i64, row: &Row<'_>) -> Result<Record, Trouble> {
+        let place: i64 = row.get(0)?;
+        let damaged = || Trouble::damaged(format_args!("record {place} of log {log}"));
+        let read = || -> rusqlite::Result<_> {
+            let stanza = row.get_ref(5)?.as_blob()?;
+            Ok((row.get(1)?, row.get(2)?, row.get(3)?, row.get::<_, i64>(4)?, stanza))
+        };
+        let (flags, peer, epoch, sum, stanza) = read().map_err(|_| damaged())?;
+        let seq = Seq::try_from(place).map_err(|_| damaged())?;
+        let peer = self.peer_name(peer)?.ok_or_else(damaged)?;
+        if sum::of_record(log, seq, epoch, &peer, stanza) ^ sum::of_flags(flags) != sum {
+            return Err(damaged());
+        }
+        Ok(Record { seq, epoch, peer, flags, stanza: Bytes::copy_from_slice(stanza) })
+    }
+
+    /// What a slice selects, in numbers; nothing when it can select nothing.
+    fn chosen(&self, slice: &Slice) -> Result<Option<Chosen>, Trouble> {
+        let from = slice.after.map_or(0, |after| after.saturating_add(1));
+        let to = slice.before.map_or(SEQ_MAX, |before| before.saturating_sub(1)).min(SEQ_MAX);
+        if from > to || slice.before == Some(0) {
+            return Ok(None);
+        }
+        let (from, to) = (signed(from), signed(to));
+        let Some(name) = &slice.peer else { return Ok(Some(Chosen { from, to, peer: None })) };
+        let peer = self.number(&self.known.peers, name, "SELECT id FROM peers WHERE name = ?")?;
+        Ok(peer.map(|peer| Chosen { from, to, peer: Some(peer) }))
+    }
+
+    fn log(&self, table: Table, owner: &Owner) -> Result<Option<i64>, Trouble> {
+        let Some(place) = self.place(table, owner)? else { return Ok(None) };
+        let mut select = self.sql("SELECT id FROM logs WHERE owner = ? AND tab = ?")?;
+        Ok(select.query_row(<[i64; 2]>::from(place), |row| row.get(0)).optional()?)
+    }
+
+    fn place(&self, table: Table, owner: &Owner) -> Result<Option<(i64, i64)>, Trouble> {
+        let Some(table) = self.table(table)? else { return Ok(None) };
+        Ok(self.owner(owner)?.map(|owner| (owner, table)))
+    }
+
+    fn owner(&self, name: &Owner) -> Result<Option<i64>, Trouble> {
+        self.number(&self.known.owners, name, "SELECT id FROM owners WHERE name = ?")
+    }
+
+    fn table(&self, table: Table) -> Result<Option<i64>, Trouble> {
+        if let Some(number) = self.known.tables.number(table.name) {
+            return Ok(Some(number));
+        }
+        self.number(&self.known.tables, &table.name.into(), "SELECT id FROM tables WHERE name = ?")
+    }
+
+    fn number(&self, names: &Names, name: &Arc<str>, sql: &str) -> Result<Option<i64>, Trouble> {
+        if let Some(number) = names.number(name) {
+            return Ok(Some(number));
+        }
+        let found = self.sql(sql)?.query_row([name], |row| row.get(0)).optional()?;
+        if let Some(number) = found {
+            names.learn(name, number);
+        }
+        Ok(found)
+    }
+
+    fn peer_name(&self, number: i64) -> Result<Option<Arc<str>>, Trouble> {
+        if let Some(name) = self.known.peers.name(number) {
+            return Ok(Some(name));
+        }
+        let mut select = self.sql("SELECT name FROM peers WHERE id = ?")?;
+        let found: Option<Arc<str>> =
+            select.query_row([number], |row| Ok(row.get_ref(0)?.as_str()?.into())).optional()?;
+        if let Some(name) = &found {
+            self.known.peers.learn(name, number);
+        }
+        Ok(found)
+    }
+
+    fn sql(&self, sql: &str) -> Result<CachedStatement<'_>, Trouble> {
+        Ok(self.connection.prepare_cached(sql)?)
+    }
+}
+
+struct Chosen {
+    from: i64,
+    to: i64,
+    peer: Option<i64>,
+}
+
+impl Chosen {
+    /// The index that has the selection in order, and the condition it needs.
+    fn index(&self) -> (&'static str, &'static str) {
+        match self.peer {
+            Some(_) => ("by_peer", "AND peer = ?4"),
+            None => ("by_seq", "AND ?4 IS NULL"),
+        }
+    }
+}
+
+/// The value of a row of `tab, key, sum, value`, checked.
+fn entry_value(
+    row: &Row<'_>,
+    (owner, table, key): (i64, i64, &str),
+    name: Table,
+) -> Result<Bytes, Trouble> {
+    let sum: i64 = row.get(2)?;
+    let value = row.get_ref(3)?.as_blob().map_err(|_| entry_damaged(name))?;
+    if sum != sum::of_entry(owner, table, key, value) {
+        return Err(entry_damaged(name));
+    }
+    Ok(Bytes::copy_from_slice(value))
+}
+
+fn entry_damaged(table: Table) -> Trouble {
+    Trouble::damaged(format_args!("an entry of table {}", table.name))
+}

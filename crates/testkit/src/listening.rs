@@ -1,0 +1,40 @@
+//! A server that is already running: a place known by its address alone.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::net::TcpStream;
+
+use crate::address::Address;
+use crate::client::register;
+use crate::place::{Link, Place, Security};
+use crate::wire::PATIENCE;
+
+/// A server that serves all domains of a script at one address and lets anybody make an account.
+#[derive(Clone, Debug)]
+pub struct Listening {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// How connections are to be protected.
+    pub security: Security,
+}
+
+impl Listening {
+    /// Opens a connection.
+    pub async fn link(&self) -> io::Result<Link> {
+        let pipe = TcpStream::connect(self.address).await?;
+        pipe.set_nodelay(true)?;
+        Ok(Link { pipe: Box::new(pipe), security: self.security })
+    }
+}
+
+impl Place for Listening {
+    async fn account(&self, address: &Address, password: &str) -> Result<(), String> {
+        let link = self.link().await.map_err(|error| error.to_string())?;
+        register(link, address, password, PATIENCE).await.map_err(|trouble| trouble.to_string())
+    }
+
+    async fn connect(&self, _address: &Address) -> io::Result<Link> {
+        self.link().await
+    }
+}

@@ -1,0 +1,439 @@
+//! Plays a script at a place.
+//!
+//! What one character does is done before the next one begins: when another speaks or listens, those
+//! who have sent something first make a round trip to their server. At the end everybody does, and
+//! whatever has come that the script does not know of fails the conversation.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::address::Address;
+use crate::client::Client;
+use crate::compare::compare;
+use crate::failure::Failure;
+use crate::node::{NS_CLIENT, Node};
+use crate::place::Place;
+use crate::script::{Act, Script, Step};
+use crate::template::{Captures, Template};
+use crate::wire::{PATIENCE, Trouble};
+
+const NS_ROSTER: &str = "jabber:iq:roster";
+
+/// Plays a script and tells where it failed.
+pub async fn play(script: &str, place: &impl Place) -> Result<(), Failure> {
+    let script = Script::parse(script).map_err(|error| Failure {
+        line: error.line,
+        what: error.what,
+        so_far: Vec::new(),
+        log: String::new(),
+    })?;
+    perform(&script, place, PATIENCE).await
+}
+
+/// Plays a script that was read before, with its own patience.
+pub async fn perform(
+    script: &Script,
+    place: &impl Place,
+    patience: Duration,
+) -> Result<(), Failure> {
+    let mut stage = Stage::new(script, place, patience);
+    let mut line = 0;
+    let result = stage.perform(&mut line).await;
+    result.map_err(|what| Failure { line, what, so_far: stage.so_far, log: place.log() })
+}
+
+/// Plays a script on a runtime of its own and panics with the reason if it fails, for unit tests.
+pub fn blocking(script: &str, place: &impl Place) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = runtime.map(|runtime| runtime.block_on(play(script, place)));
+    match result {
+        Ok(Ok(())) => {}
+        Ok(Err(failure)) => panic!("{failure}"),
+        Err(error) => panic!("no runtime: {error}"),
+    }
+}
+
+/// One character during the play.
+#[derive(Default)]
+struct Actor {
+    client: Option<Client>,
+    /// Has sent something that the server may still be busy with.
+    spoke: bool,
+    /// What came before the connection ended and was not asked for.
+    left: Vec<Node>,
+}
+
+struct Stage<'a, P> {
+    script: &'a Script,
+    place: &'a P,
+    patience: Duration,
+    actors: Vec<Actor>,
+    /// By bare JID.
+    passwords: BTreeMap<String, String>,
+    known: Captures,
+    so_far: Vec<String>,
+}
+
+impl<'a, P: Place> Stage<'a, P> {
+    fn new(script: &'a Script, place: &'a P, patience: Duration) -> Self {
+        let actors = script.cast.iter().map(|_| Actor::default()).collect();
+        let passwords = script
+            .cast
+            .iter()
+            .map(|c| (c.address.bare(), format!("{}, wherefore?", c.address.local)))
+            .collect();
+        let (known, so_far) = (Captures::new(), Vec::new());
+        Self { script, place, patience, actors, passwords, known, so_far }
+    }
+
+    async fn perform(&mut self, line: &mut usize) -> Result<(), String> {
+        self.set_the_stage().await?;
+        for step in &self.script.steps {
+            *line = step.line;
+            let name = &self.script.cast[step.who].name;
+            self.step(step).await.map_err(|what| format!("{name}: {what}"))?;
+        }
+        self.end().await
+    }
+
+    /// Accounts, subscriptions and those who are online from the beginning.
+    async fn set_the_stage(&mut self) -> Result<(), String> {
+        self.place.suits(&self.script.setup)?;
+        let mut made = Vec::new();
+        for character in self.script.cast.iter().filter(|character| character.has_account) {
+            let bare = character.address.bare();
+            if made.contains(&bare) {
+                continue;
+            }
+            let password = self.password(&character.address);
+            let account = self.place.account(&character.address, &password).await;
+            account.map_err(|error| format!("no account for {bare}: {error}"))?;
+            made.push(bare);
+        }
+        for &(subscriber, contact) in &self.script.subscriptions {
+            let result = self.subscribe(subscriber, contact).await;
+            result.map_err(|trouble| format!("the subscription failed: {trouble}"))?;
+        }
+        for who in 0..self.actors.len() {
+            if self.script.cast[who].is_present {
+                self.come_online(who, None).await?;
+            }
+        }
+        for actor in &mut self.actors {
+            if let Some(client) = &mut actor.client {
+                client.round_trip().await.map_err(|trouble| trouble.to_string())?;
+                client.clear();
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the subscriber receive the presence of the contact (RFC 6121 §3.1), over connections that
+    /// are gone again when the conversation begins.
+    async fn subscribe(&mut self, subscriber: usize, contact: usize) -> Result<(), Trouble> {
+        let mut user = self.visitor(subscriber).await?;
+        let mut contact_client = self.visitor(contact).await?;
+        let [user_jid, contact_jid] =
+            [subscriber, contact].map(|who| self.script.cast[who].address.bare());
+
+        // Requests go to available resources, pushes to those who have asked for the roster.
+        contact_client.send("<presence/>").await?;
+        user.send(&format!("<iq type='get' id='r'><query xmlns='{NS_ROSTER}'/></iq>")).await?;
+        user.send(&format!("<presence type='subscribe' to='{contact_jid}'/>")).await?;
+        let is_request = |node: &Node| {
+            node.is("presence", NS_CLIENT)
+                && node.attr("type") == Some("subscribe")
+                && node.attr("from") == Some(&user_jid)
+        };
+        contact_client.find("the subscription request", is_request).await?;
+        contact_client.send(&format!("<presence type='subscribed' to='{user_jid}'/>")).await?;
+        let is_push = |node: &Node| {
+            let item = node.child("query", NS_ROSTER).and_then(|q| q.child("item", NS_ROSTER));
+            node.attr("type") == Some("set")
+                && item.is_some_and(|item| {
+                    item.attr("jid") == Some(&contact_jid)
+                        && matches!(item.attr("subscription"), Some("to" | "both"))
+                })
+        };
+        user.find("the roster push of the subscription", is_push).await?;
+        contact_client.round_trip().await?;
+        user.log_out().await?;
+        contact_client.log_out().await
+    }
+
+    /// A connection of a character that has no part in the conversation.
+    async fn visitor(&self, who: usize) -> Result<Client, Trouble> {
+        let mut address = self.script.cast[who].address.clone();
+        "before-the-play".clone_into(&mut address.resource);
+        let link = self.place.connect(&address).await?;
+        let mut client = Client::connect(link, &address, self.patience).await?;
+        client.log_in(&self.password(&address)).await?;
+        Ok(client)
+    }
+
+    async fn step(&mut self, step: &Step) -> Result<(), String> {
+        let who = step.who;
+        self.settle(Some(who)).await?;
+        match &step.act {
+            Act::Connect => self.connect(who).await.map_err(|trouble| trouble.to_string())?,
+            Act::LogIn => self.log_in(who).await.map_err(|trouble| trouble.to_string())?,
+            Act::CannotLogIn(condition) => self.fail_to_log_in(who, condition.as_ref()).await?,
+            Act::ComeOnline { priority } => self.come_online(who, *priority).await?,
+            Act::Password(password) => {
+                let bare = self.script.cast[who].address.bare();
+                self.passwords.insert(bare, password.clone());
+            }
+            Act::LogOut => self.log_out(who).await?,
+            Act::Disconnect => self.disconnect(who)?,
+            Act::Send(text) => {
+                let template = Template::parse(text)?;
+                let text = template.fill(&self.known);
+                self.send(who, &text).await?;
+            }
+            Act::SendRaw(text) => self.send(who, text).await?,
+            Act::Receive { elements, any_order: false } => self.receive(who, elements).await?,
+            Act::Receive { elements, any_order: true } => {
+                self.receive_in_any_order(who, elements).await?;
+            }
+            Act::ReceiveNothing => self.receive_nothing(who).await?,
+            Act::SeeStreamError(condition) => self.see_stream_error(who, condition).await?,
+            Act::SeeFeature(feature) => self.see_feature(who, feature)?,
+        }
+        Ok(())
+    }
+
+    /// Waits until the servers have handled what the others have sent.
+    async fn settle(&mut self, except: Option<usize>) -> Result<(), String> {
+        for (who, actor) in self.actors.iter_mut().enumerate() {
+            let Some(client) = actor.client.as_mut().filter(|_| actor.spoke) else { continue };
+            if Some(who) == except || !client.is_bound() {
+                continue;
+            }
+            let name = &self.script.cast[who].name;
+            client.round_trip().await.map_err(|trouble| format!("{name}: {trouble}"))?;
+            actor.spoke = false;
+        }
+        Ok(())
+    }
+
+    async fn connect(&mut self, who: usize) -> Result<(), Trouble> {
+        let address = &self.script.cast[who].address;
+        let link = self.place.connect(address).await?;
+        let client = Client::connect(link, address, self.patience).await?;
+        let actor = &mut self.actors[who];
+        if let Some(before) = actor.client.replace(client) {
+            actor.left.extend(before.inbox().cloned());
+        }
+        self.note(who, "connects");
+        Ok(())
+    }
+
+    async fn log_in(&mut self, who: usize) -> Result<(), Trouble> {
+        let is_open = self.actors[who].client.as_ref().is_some_and(|client| !client.is_bound());
+        if !is_open {
+            self.connect(who).await?;
+        }
+        let password = self.password(&self.script.cast[who].address);
+        if let Some(client) = &mut self.actors[who].client {
+            client.log_in(&password).await?;
+        }
+        self.note(who, "logs in");
+        Ok(())
+    }
+
+    async fn fail_to_log_in(&mut self, who: usize, wanted: Option<&Node>) -> Result<(), String> {
+        let result = self.log_in(who).await;
+        self.actors[who].client = None;
+        match result {
+            Ok(()) => Err("the login succeeded".to_owned()),
+            Err(Trouble::Refused(failure)) => match wanted {
+                Some(node) if failure.child(&node.name, &node.ns).is_none() => {
+                    Err(format!("the login was refused for another reason\n{}", failure.pretty(4)))
+                }
+                _ => Ok(()),
+            },
+            Err(trouble) => Err(trouble.to_string()),
+        }
+    }
+
+    async fn come_online(&mut self, who: usize, priority: Option<i8>) -> Result<(), String> {
+        let name = &self.script.cast[who].name;
+        self.log_in(who).await.map_err(|trouble| format!("{name}: {trouble}"))?;
+        let presence = match priority {
+            None => "<presence/>".to_owned(),
+            Some(priority) => format!("<presence><priority>{priority}</priority></presence>"),
+        };
+        self.send(who, &presence).await?;
+        // RFC 6121 §4.2.2: the resource receives its own presence. Whether it does is for a script
+        // about presence to say; here it is only taken away.
+        let full = self.script.cast[who].address.full();
+        let client = self.client(who)?;
+        client.round_trip().await.map_err(|trouble| trouble.to_string())?;
+        client.take(|node| node.is("presence", NS_CLIENT) && node.attr("from") == Some(&full));
+        Ok(())
+    }
+
+    async fn log_out(&mut self, who: usize) -> Result<(), String> {
+        let client = self.client(who)?;
+        client.log_out().await.map_err(|trouble| trouble.to_string())?;
+        self.disconnect(who)
+    }
+
+    fn disconnect(&mut self, who: usize) -> Result<(), String> {
+        let actor = &mut self.actors[who];
+        let client = actor.client.take().ok_or("is not connected")?;
+        actor.left.extend(client.inbox().cloned());
+        actor.spoke = false;
+        self.note(who, "leaves");
+        Ok(())
+    }
+
+    async fn send(&mut self, who: usize, text: &str) -> Result<(), String> {
+        self.client(who)?.send(text).await.map_err(|trouble| trouble.to_string())?;
+        self.actors[who].spoke = true;
+        self.note(who, &format!("sends\n{text}"));
+        Ok(())
+    }
+
+    async fn receive(&mut self, who: usize, elements: &[(usize, Node)]) -> Result<(), String> {
+        for (line, expected) in elements {
+            let shown = format!("expected (line {line})\n{}", expected.pretty(4));
+            let element = self.client(who)?.element("it").await;
+            let actual = element.map_err(|trouble| format!("{shown}\n{trouble}"))?;
+            self.note(who, &format!("receives\n{}", actual.pretty(0)));
+            let address = &self.script.cast[who].address;
+            compare(expected, &actual, Some(address), &mut self.known).map_err(|difference| {
+                format!("{shown}\nreceived\n{}\n{difference}", actual.pretty(4))
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn receive_in_any_order(
+        &mut self,
+        who: usize,
+        elements: &[(usize, Node)],
+    ) -> Result<(), String> {
+        let mut actual = Vec::new();
+        for (missing, _) in elements.iter().enumerate() {
+            match self.client(who)?.element("another one").await {
+                Ok(node) => {
+                    self.note(who, &format!("receives\n{}", node.pretty(0)));
+                    actual.push(node);
+                }
+                Err(trouble) => {
+                    let total = elements.len();
+                    return Err(format!("only {missing} of {total} came: {trouble}"));
+                }
+            }
+        }
+        let address = &self.script.cast[who].address;
+        let expected: Vec<&Node> = elements.iter().map(|(_, node)| node).collect();
+        match assign(&expected, &actual, address, &self.known) {
+            Some(known) => {
+                self.known = known;
+                Ok(())
+            }
+            None => {
+                let show = |nodes: Vec<&Node>| -> String {
+                    nodes.iter().map(|node| node.pretty(4) + "\n").collect()
+                };
+                let (expected, actual) = (show(expected), show(actual.iter().collect()));
+                Err(format!("expected in any order\n{expected}received\n{actual}"))
+            }
+        }
+    }
+
+    async fn receive_nothing(&mut self, who: usize) -> Result<(), String> {
+        self.settle(None).await?;
+        let client = self.client(who)?;
+        if !client.is_bound() {
+            return Err("only who is logged in can make sure that nothing comes".to_owned());
+        }
+        client.round_trip().await.map_err(|trouble| trouble.to_string())?;
+        match client.inbox().next() {
+            None => Ok(()),
+            Some(node) => Err(format!("received\n{}", node.pretty(4))),
+        }
+    }
+
+    async fn see_stream_error(&mut self, who: usize, condition: &Node) -> Result<(), String> {
+        let result = self.client(who)?.stream_error().await;
+        let error = result.map_err(|trouble| trouble.to_string())?;
+        self.note(who, &format!("sees\n{}", error.pretty(0)));
+        if error.child(&condition.name, &condition.ns).is_none() {
+            return Err(format!("expected <{}/>, received\n{}", condition.name, error.pretty(4)));
+        }
+        self.disconnect(who)
+    }
+
+    fn see_feature(&mut self, who: usize, feature: &Node) -> Result<(), String> {
+        let known = self.known.clone();
+        let features = self.client(who)?.features().clone();
+        let there = features
+            .children()
+            .any(|child| compare(feature, child, None, &mut known.clone()).is_ok());
+        match there {
+            true => Ok(()),
+            false => Err(format!("it is not among\n{}", features.pretty(4))),
+        }
+    }
+
+    /// Everybody makes a round trip, twice, since what one round trip brought to light may have sent
+    /// something to another; then nothing may be left.
+    async fn end(&mut self) -> Result<(), String> {
+        for _ in 0..2 {
+            for (who, actor) in self.actors.iter_mut().enumerate() {
+                let Some(client) = actor.client.as_mut().filter(|c| c.is_bound()) else { continue };
+                let name = &self.script.cast[who].name;
+                client.round_trip().await.map_err(|trouble| format!("{name}: {trouble}"))?;
+            }
+        }
+        let mut left = String::new();
+        for (actor, character) in self.actors.iter().zip(&self.script.cast) {
+            let waiting = actor.client.iter().flat_map(Client::inbox);
+            for node in actor.left.iter().chain(waiting) {
+                left += &format!("\n{} received\n{}", character.name, node.pretty(4));
+            }
+        }
+        match left.is_empty() {
+            true => Ok(()),
+            false => Err(format!("at the end, this had come and was not expected:{left}")),
+        }
+    }
+
+    fn client(&mut self, who: usize) -> Result<&mut Client, String> {
+        self.actors[who].client.as_mut().ok_or_else(|| "is not connected".to_owned())
+    }
+
+    fn password(&self, address: &Address) -> String {
+        self.passwords.get(&address.bare()).cloned().unwrap_or_default()
+    }
+
+    fn note(&mut self, who: usize, what: &str) {
+        self.so_far.push(format!("{} {what}", self.script.cast[who].name));
+    }
+}
+
+/// Finds who is who: each expected element takes one of the others, so that all are taken.
+///
+/// The recursion goes over what the author of a script wrote in one block.
+fn assign(
+    expected: &[&Node],
+    actual: &[Node],
+    receiver: &Address,
+    known: &Captures,
+) -> Option<Captures> {
+    let Some((first, rest)) = expected.split_first() else { return Some(known.clone()) };
+    actual.iter().enumerate().find_map(|(taken, node)| {
+        let mut found = known.clone();
+        compare(first, node, Some(receiver), &mut found).ok()?;
+        let others: Vec<Node> = actual
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| *index != taken)
+            .map(|(_, node)| node.clone())
+            .collect();
+        assign(rest, &others, receiver, &found)
+    })
+}

@@ -1,0 +1,263 @@
+//! The real server: the built binary, started on a directory and on ports of its own.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::net::TcpStream;
+
+use crate::address::Address;
+use crate::listening::Listening;
+use crate::place::{Link, Place, Security};
+use crate::script::Setup;
+
+/// The domains that the characters of the RFCs live on.
+const HOSTS: [&str; 3] = ["capulet.lit", "montague.lit", "localhost"];
+/// A port found free can be taken by another before the server binds it.
+const STARTS_MAX: usize = 3;
+const START_WAIT: Duration = Duration::from_secs(15);
+const STOP_WAIT: Duration = Duration::from_secs(5);
+/// How often a starting or stopping process is looked at.
+const LOOK: Duration = Duration::from_millis(10);
+const LOG_LINES_MAX: usize = 40;
+
+static STARTED: AtomicUsize = AtomicUsize::new(0);
+
+/// What kind of server is wanted.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The binary.
+    pub binary: PathBuf,
+    /// `storage.url`.
+    pub storage: String,
+    /// The way in for clients.
+    pub transport: Security,
+    /// What the script asks for.
+    pub setup: Setup,
+}
+
+/// A server that stops, and whose directory goes, when this is dropped.
+#[derive(Debug)]
+pub struct RunningServer {
+    wanted: Wanted,
+    child: Child,
+    dir: PathBuf,
+    c2s: SocketAddr,
+    c2s_tls: SocketAddr,
+}
+
+impl RunningServer {
+    /// The binary to start: `VERONA_BIN`, else the one built beside the running test.
+    pub fn binary() -> Option<PathBuf> {
+        if let Some(binary) = std::env::var_os("VERONA_BIN") {
+            return Some(binary.into());
+        }
+        let test = std::env::current_exe().ok()?;
+        let binary = test.parent()?.parent()?.join("verona");
+        binary.is_file().then_some(binary)
+    }
+
+    /// Starts a server and waits until it listens.
+    pub async fn start(wanted: Wanted) -> Result<Self, String> {
+        let mut last = String::new();
+        for _ in 0..STARTS_MAX {
+            let mut server = Self::spawn(&wanted)
+                .map_err(|error| format!("{} does not start: {error}", wanted.binary.display()))?;
+            match server.wait_until_it_listens().await {
+                Ok(()) => return Ok(server),
+                Err(why) => last = format!("{why}\n{}", server.log()),
+            }
+        }
+        Err(last)
+    }
+
+    fn spawn(wanted: &Wanted) -> io::Result<Self> {
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("verona-test-{}-{number}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        fs::create_dir_all(&dir)?;
+        let [c2s, c2s_tls] = free_addresses()?;
+        fs::write(dir.join("verona.toml"), config(wanted, &dir, c2s, c2s_tls))?;
+        let log = File::create(dir.join("log"))?;
+        let child = Command::new(&wanted.binary)
+            .arg("serve")
+            .arg("--config")
+            .arg(dir.join("verona.toml"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        Ok(Self { wanted: wanted.clone(), child, dir, c2s, c2s_tls })
+    }
+
+    async fn wait_until_it_listens(&mut self) -> Result<(), String> {
+        let deadline = Instant::now() + START_WAIT;
+        for address in [self.c2s, self.c2s_tls] {
+            while TcpStream::connect(address).await.is_err() {
+                if let Ok(Some(status)) = self.child.try_wait() {
+                    return Err(format!("the server ended: {status}"));
+                }
+                if Instant::now() > deadline {
+                    return Err(format!("the server does not listen on {address}"));
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn listening(&self) -> Listening {
+        let security = self.wanted.transport;
+        let address = if security == Security::Tls { self.c2s_tls } else { self.c2s };
+        Listening { address, security }
+    }
+
+    /// Makes an account with the command of the server.
+    fn add_account(&self, jid: &str, password: &str) -> io::Result<String> {
+        let mut command = Command::new(&self.wanted.binary)
+            .args(["account", "add", jid, "--password-stdin", "--config"])
+            .arg(self.dir.join("verona.toml"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        if let Some(mut stdin) = command.stdin.take() {
+            stdin.write_all(format!("{password}\n").as_bytes())?;
+        }
+        let output = command.wait_with_output()?;
+        match output.status.success() {
+            true => Ok(String::new()),
+            false => {
+                Ok(String::from_utf8_lossy(&output.stderr).into_owned() + "account add failed")
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        let pid = Pid::from_child(&self.child);
+        let deadline = Instant::now() + STOP_WAIT;
+        if kill_process(pid, Signal::TERM).is_ok() {
+            while Instant::now() < deadline {
+                if !matches!(self.child.try_wait(), Ok(None)) {
+                    return;
+                }
+                std::thread::sleep(LOOK);
+            }
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for RunningServer {
+    fn drop(&mut self) {
+        self.stop();
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+impl Place for RunningServer {
+    fn suits(&self, setup: &Setup) -> Result<(), String> {
+        match *setup == self.wanted.setup {
+            true => Ok(()),
+            false => Err("the server was started for another script".to_owned()),
+        }
+    }
+
+    async fn account(&self, address: &Address, password: &str) -> Result<(), String> {
+        match self.wanted.setup.registration.as_deref() {
+            None | Some("open") => self.listening().account(address, password).await,
+            Some(_) => match self.add_account(&address.bare(), password) {
+                Ok(problem) if problem.is_empty() => Ok(()),
+                Ok(problem) => Err(problem),
+                Err(error) => Err(error.to_string()),
+            },
+        }
+    }
+
+    async fn connect(&self, _address: &Address) -> io::Result<Link> {
+        self.listening().link().await
+    }
+
+    fn log(&self) -> String {
+        let text = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        let skipped = lines.len().saturating_sub(LOG_LINES_MAX);
+        lines.into_iter().skip(skipped).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Two addresses on which nobody listens now.
+fn free_addresses() -> io::Result<[SocketAddr; 2]> {
+    let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let second = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok([first.local_addr()?, second.local_addr()?])
+}
+
+/// The configuration; a section that the script writes itself is left to it.
+fn config(wanted: &Wanted, dir: &Path, c2s: SocketAddr, c2s_tls: SocketAddr) -> String {
+    let mut text = format!("data_dir = {:?}\n", dir.join("data"));
+    let registration = wanted.setup.registration.as_deref().unwrap_or("open");
+    for host in HOSTS {
+        let _ = writeln!(text, "[[host]]\ndomain = {host:?}\nregistration = {registration:?}");
+    }
+    let _ = writeln!(text, "[storage]\nurl = {:?}", wanted.storage);
+    let _ = writeln!(
+        text,
+        "[listen]\nc2s = [\"{c2s}\"]\nc2s_tls = [\"{c2s_tls}\"]\ns2s = []\ns2s_tls = []\n\
+         http = []\nhttps = []\ncomponent = []"
+    );
+    let own = |header: &str| wanted.setup.config.lines().any(|line| line.trim() == header);
+    for (header, line) in [("[limits]", "unlimited = true"), ("[security]", "require_tls = false")]
+    {
+        if !own(header) {
+            let _ = writeln!(text, "{header}\n{line}");
+        }
+    }
+    text + &wanted.setup.config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(config: &str) -> Wanted {
+        Wanted {
+            binary: "/nowhere/verona".into(),
+            storage: "memory:".to_owned(),
+            transport: Security::None,
+            setup: Setup { registration: None, config: config.to_owned() },
+        }
+    }
+
+    #[test]
+    fn a_script_can_write_sections_of_its_own() {
+        let address: SocketAddr = "127.0.0.1:5222".parse().unwrap();
+        let text = |extra: &str| config(&wanted(extra), Path::new("/tmp/x"), address, address);
+        let plain = text("");
+        assert!(plain.contains("[limits]\nunlimited = true"));
+        assert!(plain.contains("domain = \"capulet.lit\"\nregistration = \"open\""));
+        let own = text("[limits]\nresources_max = 1\n");
+        assert_eq!(own.matches("[limits]").count(), 1);
+        assert!(own.ends_with("[limits]\nresources_max = 1\n"));
+    }
+
+    #[tokio::test]
+    async fn a_binary_that_is_not_there_is_named() {
+        let error = RunningServer::start(wanted("")).await.unwrap_err();
+        assert!(error.contains("/nowhere/verona does not start"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_ends_at_once_is_told() {
+        let wanted = Wanted { binary: "/bin/false".into(), ..wanted("") };
+        let error = RunningServer::start(wanted).await.unwrap_err();
+        assert!(error.contains("the server ended: exit status: 1"), "{error}");
+    }
+}

@@ -1,0 +1,144 @@
+//! Logging in: PLAIN where the server offers it, SCRAM-SHA-1 elsewhere.
+//!
+//! This is the other side of the server's own machines, written apart from them.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha1::{Digest, Sha1};
+
+use crate::node::Node;
+use crate::wire::{Trouble, Wire};
+
+const NS: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
+const SHA1_BYTES: usize = 20;
+
+/// Authenticates on a stream that has these features.
+pub async fn authenticate(
+    wire: &mut Wire,
+    features: &Node,
+    name: &str,
+    password: &str,
+) -> Result<(), Trouble> {
+    let offered: Vec<String> = features
+        .child("mechanisms", NS)
+        .map(|mechanisms| mechanisms.children().map(Node::text).collect())
+        .unwrap_or_default();
+    let offers = |mechanism: &str| offered.iter().any(|offer| offer == mechanism);
+    if offers("PLAIN") {
+        plain(wire, name, password).await
+    } else if offers("SCRAM-SHA-1") {
+        scram(wire, name, password).await
+    } else {
+        let what = "an offer of PLAIN or SCRAM-SHA-1".to_owned();
+        Err(Trouble::Unexpected(what, Box::new(features.clone())))
+    }
+}
+
+/// RFC 4616 §2.
+async fn plain(wire: &mut Wire, name: &str, password: &str) -> Result<(), Trouble> {
+    send(wire, "auth", "PLAIN", &format!("\0{name}\0{password}")).await?;
+    answer(wire, "success").await?;
+    Ok(())
+}
+
+/// RFC 5802 §3, without channel binding.
+async fn scram(wire: &mut Wire, name: &str, password: &str) -> Result<(), Trouble> {
+    let mut random = [0; 18];
+    getrandom::fill(&mut random).map_err(|error| Trouble::Io(error.to_string()))?;
+    let nonce = STANDARD.encode(random);
+    let name = name.replace('=', "=3D").replace(',', "=2C");
+    let first = format!("n={name},r={nonce}");
+    send(wire, "auth", "SCRAM-SHA-1", &format!("n,,{first}")).await?;
+    let challenge = answer(wire, "challenge").await?;
+
+    let proof = Proof::new(password, &first, &nonce, &challenge)
+        .ok_or_else(|| Trouble::Io(format!("not a SCRAM challenge: {challenge}")))?;
+    send(wire, "response", "", &proof.response).await?;
+    let last = answer(wire, "success").await?;
+    match last == format!("v={}", proof.server_signature) {
+        true => Ok(()),
+        false => Err(Trouble::Io(format!("the server did not prove itself: {last}"))),
+    }
+}
+
+/// What a client answers to a challenge, and what the server must say to that.
+struct Proof {
+    response: String,
+    server_signature: String,
+}
+
+impl Proof {
+    fn new(password: &str, first: &str, nonce: &str, challenge: &str) -> Option<Self> {
+        let field = |key: &str| challenge.split(',').find_map(|field| field.strip_prefix(key));
+        let (both, salt) = (field("r=")?, STANDARD.decode(field("s=")?).ok()?);
+        let rounds: u32 = field("i=")?.parse().ok()?;
+        if !both.starts_with(nonce) || both.len() == nonce.len() {
+            return None;
+        }
+        let mut salted = [0; SHA1_BYTES];
+        pbkdf2::pbkdf2_hmac::<Sha1>(password.as_bytes(), &salt, rounds, &mut salted);
+        let without_proof = format!("c=biws,r={both}");
+        let message = format!("{first},{challenge},{without_proof}");
+        let client_key = hmac(&salted, b"Client Key");
+        let signature = hmac(&Sha1::digest(&client_key), message.as_bytes());
+        let proof: Vec<u8> = client_key.iter().zip(&signature).map(|(k, s)| k ^ s).collect();
+        let server_key = hmac(&salted, b"Server Key");
+        Some(Self {
+            response: format!("{without_proof},p={}", STANDARD.encode(proof)),
+            server_signature: STANDARD.encode(hmac(&server_key, message.as_bytes())),
+        })
+    }
+}
+
+fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
+    // HMAC takes keys of any length, so the empty result is never seen.
+    let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(key) else { return Vec::new() };
+    mac.update(message);
+    mac.finalize().into_bytes().to_vec()
+}
+
+async fn send(wire: &mut Wire, tag: &str, mechanism: &str, data: &str) -> Result<(), Trouble> {
+    let data = STANDARD.encode(data);
+    let mechanism = match mechanism {
+        "" => String::new(),
+        mechanism => format!(" mechanism='{mechanism}'"),
+    };
+    wire.send(format!("<{tag} xmlns='{NS}'{mechanism}>{data}</{tag}>").as_bytes()).await
+}
+
+/// Waits for the next move of the server and decodes what it says.
+async fn answer(wire: &mut Wire, name: &str) -> Result<String, Trouble> {
+    let node = wire.element(&format!("<{name}/> of SASL")).await?;
+    if node.is("failure", NS) {
+        return Err(Trouble::Refused(Box::new(node)));
+    }
+    if !node.is(name, NS) {
+        return Err(Trouble::Unexpected(format!("<{name}/> of SASL"), Box::new(node)));
+    }
+    let text = node.text();
+    let bytes = STANDARD.decode(text.trim()).map_err(|error| Trouble::Io(error.to_string()))?;
+    String::from_utf8(bytes).map_err(|error| Trouble::Io(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_rfc_5802_comes_out() {
+        // RFC 5802 §5.
+        let nonce = "fyko+d2lbbFgONRv9qkxdawL";
+        let challenge = "r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,s=QSXCR+Q6sek8bf92,i=4096";
+        let proof = Proof::new("pencil", &format!("n=user,r={nonce}"), nonce, challenge).unwrap();
+        assert!(proof.response.ends_with("p=v0X8v3Bz2T0CJGbJQyF0X+HI4Ts="));
+        assert_eq!(proof.server_signature, "rmF9pqV8S7suAoZWja4dJRkFsKQ=");
+    }
+
+    #[test]
+    fn a_challenge_must_continue_our_nonce() {
+        assert!(Proof::new("p", "n=u,r=abc", "abc", "r=abd1,s=QSXC,i=1").is_none());
+        assert!(Proof::new("p", "n=u,r=abc", "abc", "r=abc,s=QSXC,i=1").is_none());
+        assert!(Proof::new("p", "n=u,r=abc", "abc", "r=abc1,s=QSXC,i=1").is_some());
+    }
+}
