@@ -298,16 +298,12 @@ fn judge(
     let bounds = &config.limits;
     let pairs = [
         (
-            bounds.failed_login_delay_secs_min <= bounds.failed_login_delay_secs_max,
-            "failed_login_delay_secs_min is more than failed_login_delay_secs_max",
+            bounds.login_element_bytes_max <= bounds.login_bytes_max,
+            "login_element_bytes_max is more than login_bytes_max",
         ),
         (
-            bounds.preauth_element_bytes_max <= bounds.preauth_bytes_max,
-            "preauth_element_bytes_max is more than preauth_bytes_max",
-        ),
-        (
-            bounds.preauth_element_bytes_max <= bounds.stanza_bytes_max,
-            "preauth_element_bytes_max is more than stanza_bytes_max",
+            bounds.login_element_bytes_max <= bounds.stanza_bytes_max,
+            "login_element_bytes_max is more than stanza_bytes_max",
         ),
     ];
     for (_, message) in pairs.iter().filter(|(holds, _)| !holds) {
@@ -504,8 +500,8 @@ mod tests {
     fn what_contradicts_itself_is_refused() {
         let told = refusal("[listen]\nc2s = [\"[::]:1\"]\nhttp = [\"[::]:1\"]");
         assert_eq!(told, "verona.toml:1: [::]:1 stands in [listen] more than once");
-        let told = refusal("[limits]\nfailed_login_delay_secs_min = 60");
-        assert!(told.contains("is more than failed_login_delay_secs_max"), "{told}");
+        let told = refusal("[limits]\nlogin_bytes_max = 20_000\nlogin_element_bytes_max = 20_001");
+        assert_eq!(told, "verona.toml:1: login_element_bytes_max is more than login_bytes_max");
         assert!(parse("[listen]\nc2s = [\"[::1]:0\"]\nhttp = [\"[::1]:0\"]").is_ok());
     }
 

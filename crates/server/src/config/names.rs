@@ -3,12 +3,12 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use idna::AsciiDenyList;
-use idna::uts46::{Hyphens, Uts46, verify_dns_length};
+use idna::uts46::verify_dns_length;
+use verona_xmpp::jid::Jid;
 
-/// A domainpart in normal form (RFC 7622 §3.2).
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Domain(String);
+/// The domain of a host or a component.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Domain(pub Jid);
 
 impl Domain {
     /// Reads a domain; the error is the end of a sentence that begins with the text.
@@ -16,75 +16,66 @@ impl Domain {
         if text.contains(['@', '/']) {
             return Err("is a JID, expected only its domain".to_owned());
         }
-        let text = text.strip_suffix('.').unwrap_or(text);
-        if text.is_empty() {
-            return Err("is not a domain".to_owned());
+        if text.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
+            return Err("is an address, write the name of the domain".to_owned());
         }
-        if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
-            return Err(format!("is an address, not a domain; write the name behind {address}"));
-        }
-        let rules = Uts46::new();
-        let (normal, outcome) =
-            rules.to_unicode(text.as_bytes(), AsciiDenyList::STD3, Hyphens::Check);
-        let fits = idna::domain_to_ascii(&normal).is_ok_and(|name| verify_dns_length(&name, false));
-        if outcome.is_err() || !fits {
-            return Err("is not a domain".to_owned());
-        }
-        Ok(Self(normal.into_owned()))
+        let jid = Jid::parse(text).map_err(|_| "is not a domain".to_owned())?;
+        // A name that DNS cannot hold is never found by anybody.
+        let fits =
+            idna::domain_to_ascii(jid.domain()).is_ok_and(|name| verify_dns_length(&name, false));
+        if fits { Ok(Self(jid)) } else { Err("is not a domain".to_owned()) }
     }
 
     /// The normal form.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
+    }
+}
+
+impl Ord for Domain {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl PartialOrd for Domain {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
     }
 }
 
 impl fmt::Display for Domain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
-/// The bare JID of an account: localpart and domain in normal form.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct BareJid {
-    text: String,
-    at: usize,
-}
+/// The bare JID of an account.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct BareJid(pub Jid);
 
 impl BareJid {
     /// Reads a bare JID; the error is the end of a sentence that begins with the text.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let Some((local, domain)) = text.split_once('@') else {
-            return Err("lacks its domain, write name@domain".to_owned());
-        };
-        if domain.contains('/') {
+        let jid = Jid::parse(text).map_err(|error| format!("is not a JID: {error}"))?;
+        if jid.local().is_none() {
+            return Err("lacks the name of the account, write name@domain".to_owned());
+        }
+        if !jid.is_bare() {
             return Err("has a resourcepart, write only name@domain".to_owned());
         }
-        let domain = Domain::parse(domain).map_err(|_| "has no valid domain".to_owned())?;
-        // RFC 7622 §3.3.1: what a localpart may not hold beyond what its profile forbids.
-        let forbidden = |c: char| "\"&'/:<>@".contains(c) || c.is_whitespace() || c.is_control();
-        if local.is_empty() || local.len() > 1023 || local.contains(forbidden) {
-            return Err("has no valid name before the @".to_owned());
-        }
-        let local = local.to_lowercase();
-        Ok(Self { at: local.len(), text: format!("{local}@{domain}") })
+        Ok(Self(jid))
     }
 
     /// The normal form.
     pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// The part behind the @.
-    pub fn domain(&self) -> &str {
-        self.text.get(self.at.saturating_add(1)..).unwrap_or_default()
+        self.0.as_str()
     }
 }
 
 impl fmt::Display for BareJid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.as_str())
     }
 }
 
@@ -108,7 +99,7 @@ impl Endpoint {
             Some(inner) if inner.parse::<IpAddr>().is_ok() => inner.to_owned(),
             Some(_) => return Err(wrong()),
             None if host.parse::<std::net::Ipv4Addr>().is_ok() => host.to_owned(),
-            None => Domain::parse(host).map_err(|_| wrong())?.0,
+            None => Domain::parse(host).map_err(|_| wrong())?.to_string(),
         };
         Ok(Self { host, port })
     }
@@ -140,10 +131,9 @@ mod tests {
     }
 
     #[test]
-    fn bare_jids_know_their_domain() {
-        let jid = BareJid::parse("Romeo@Montague.lit");
-        assert_eq!(jid.as_ref().map(BareJid::as_str), Ok("romeo@montague.lit"));
-        assert_eq!(jid.as_ref().map(BareJid::domain), Ok("montague.lit"));
+    fn an_account_is_a_bare_jid_with_a_name() {
+        let jid = BareJid::parse("Romeo@Montague.lit").map(|jid| jid.to_string());
+        assert_eq!(jid.as_deref(), Ok("romeo@montague.lit"));
         for wrong in ["romeo", "@montague.lit", "ro meo@montague.lit", "romeo@montague.lit/garden"]
         {
             assert!(BareJid::parse(wrong).is_err(), "{wrong}");

@@ -149,96 +149,66 @@ section! {
 }
 
 section! {
-    /// Every bound, by name. The defaults are safe on the open internet.
+    /// Every bound, by name. The defaults are safe on the open internet. What a client exceeds is
+    /// answered as its RFC says; what it does too fast waits.
     "[limits]" Limits {
         /// Lifts rates, failed logins and connections per address, never sizes or depth. For
         /// benchmarks and tests only.
         unlimited: bool = false;
 
+        /// Largest element before the login, in bytes.
+        login_element_bytes_max: usize = 10_000, 10_000..=1_048_576;
+        /// Most bytes before the login, all elements together, TLS not counted.
+        login_bytes_max: usize = 65_536, 10_000..=16_777_216;
+        /// Most elements before the login, in all.
+        login_elements_max: u32 = 64, 8..=10_000;
+        /// Deepest nesting before the login.
+        login_depth_max: u16 = 64, 8..=1024;
+        /// Seconds from the connection to its first byte.
+        first_byte_secs: u64 = 10, 1..=3600;
+        /// Seconds that a TLS handshake may take.
+        tls_secs: u64 = 10, 1..=3600;
+        /// Seconds from the connection to a bound resource.
+        bind_secs: u64 = 30, 1..=3600;
+
         /// Largest stanza of a client, in bytes as received; advertised (XEP-0478). RFC 6120 §13.12
         /// allows no less than 10,000.
-        stanza_bytes_max: u32 = 262_144, 10_000..=16_777_216;
+        stanza_bytes_max: usize = 262_144, 10_000..=16_777_216;
         /// Deepest nesting of elements in a stanza.
-        stanza_depth_max: u16 = 128, 16..=1024;
+        depth_max: u16 = 128, 16..=1024;
         /// Most attributes of one element.
-        stanza_attributes_max: u16 = 64, 16..=1024;
+        attributes_max: u16 = 64, 16..=1024;
         /// Most namespace declarations in scope at one element.
-        stanza_namespaces_max: u16 = 32, 8..=1024;
+        namespaces_max: u16 = 32, 8..=1024;
         /// Most elements in one stanza.
-        stanza_elements_max: u32 = 10_000, 100..=1_000_000;
-
-        /// Largest element before the login, in bytes.
-        preauth_element_bytes_max: u32 = 10_000, 10_000..=1_048_576;
-        /// Most bytes before the login, all elements together, TLS not counted.
-        preauth_bytes_max: u32 = 65_536, 10_000..=16_777_216;
-        /// Most elements before the login, in all.
-        preauth_elements_max: u32 = 64, 8..=10_000;
-        /// Deepest nesting before the login.
-        preauth_depth_max: u16 = 64, 8..=1024;
-        /// Seconds from the connection to its first byte.
-        first_byte_secs_max: u32 = 10, 1..=3600;
-        /// Seconds that a TLS handshake may take.
-        tls_handshake_secs_max: u32 = 10, 1..=3600;
-        /// Seconds from the connection to a bound resource.
-        bind_secs_max: u32 = 30, 1..=3600;
-        /// TLS handshakes and password checks that may wait for each core.
-        handshakes_waiting_per_core_max: u32 = 64, 1..=100_000;
-
-        /// Connections that have not logged in, from one address.
-        preauth_connections_per_address_max: u32 = 256, 1..=1_000_000;
-        /// New connections a second from one address.
-        new_connections_per_address_per_sec: u32 = 50, 1..=1_000_000;
-        /// How many leading bits of an IPv6 address count as one address; of IPv4 it is all 32.
-        address_prefix_bits_v6: u8 = 56, 16..=128;
-        /// Connections that the kernel queues for a listener.
-        listen_backlog: u32 = 4096, 16..=65_535;
-
-        /// Failed logins on one connection, then it is closed. RFC 6120 §6.4.5 asks for 2 to 5.
-        failed_logins_per_connection_max: u32 = 5, 2..=100;
-        /// Failed logins from one address within the window, then each login is delayed. No account is
-        /// ever locked.
-        failed_logins_per_address_max: u32 = 20, 1..=1_000_000;
-        /// The window for failed logins, in seconds.
-        failed_logins_window_secs: u32 = 600, 1..=86_400;
-        /// The first delay of a login, in seconds; it doubles up to the longest.
-        failed_login_delay_secs_min: u32 = 1, 1..=3600;
-        /// The longest delay of a login, in seconds.
-        failed_login_delay_secs_max: u32 = 30, 1..=3600;
+        elements_max: u32 = 10_000, 100..=1_000_000;
 
         /// Bytes a second that a session may send; reading pauses, nothing is dropped.
-        session_bytes_per_sec: u32 = 65_536, 1024..=1_073_741_824;
+        rate_bytes_per_sec: u64 = 65_536, 1024..=1_073_741_824;
         /// Bytes that a session may send at once before the rate holds.
-        session_burst_bytes: u32 = 524_288, 10_000..=1_073_741_824;
+        rate_burst_bytes: u64 = 524_288, 10_000..=1_073_741_824;
         /// Stanzas a second that a session may send; reading pauses, nothing is dropped.
-        session_stanzas_per_sec: u32 = 200, 1..=1_000_000;
+        rate_stanzas_per_sec: u64 = 200, 1..=1_000_000;
+
+        /// Failed logins on one connection, then it is closed. RFC 6120 §6.4.5 asks for 2 to 5.
+        failed_logins_per_connection: u32 = 5, 2..=100;
+        /// Failed logins from one address within the window, then each answer is delayed. No account
+        /// is ever locked.
+        failed_logins_per_address: u32 = 20, 1..=1_000_000;
+        /// The window for failed logins, in seconds.
+        failed_logins_window_secs: u32 = 600, 1..=86_400;
+        /// The longest delay of an answer, in seconds.
+        failed_login_delay_secs_max: u32 = 30, 1..=3600;
+
+        /// Connections that have not logged in, from one address.
+        unauthenticated_per_address: u32 = 256, 1..=1_000_000;
+        /// New connections a second from one address.
+        connections_per_sec_per_address: u32 = 50, 1..=1_000_000;
         /// Connected resources of one account.
-        resources_per_account_max: u32 = 20, 1..=10_000;
-
-        /// Stanzas that wait for a client's acknowledgement in memory; what is more waits in the log.
-        unacked_stanzas_max: u32 = 1000, 10..=1_000_000;
-        /// Bytes that wait for a client's acknowledgement in memory.
-        unacked_bytes_max: u32 = 1_048_576, 65_536..=1_073_741_824;
-        /// Seconds in which a lost session can be resumed (XEP-0198).
-        resume_secs_max: u32 = 600, 0..=86_400;
-        /// Bytes queued for a client that reads slowly; then its sources pause.
-        write_queue_bytes_max: u32 = 1_048_576, 65_536..=1_073_741_824;
-        /// Seconds without progress of a write; then the session is detached.
-        write_stall_secs_max: u32 = 30, 1..=3600;
-        /// Seconds until a connection counts as dead when an answer is due and none comes.
-        answer_wait_secs_max: u32 = 90, 5..=3600;
-
-        /// Messages kept for an account that is away.
-        offline_messages_max: u32 = 1000, 0..=10_000_000;
-        /// Bytes kept for an account that is away.
-        offline_bytes_max: u64 = 10_485_760, 0..=1_099_511_627_776;
-
-        /// Largest stanza of another server, in bytes as received; advertised (XEP-0478).
-        s2s_stanza_bytes_max: u32 = 524_288, 10_000..=16_777_216;
-        /// Bytes a second that one other domain may send; reading pauses, nothing is dropped.
-        s2s_bytes_per_sec: u32 = 1_048_576, 1024..=1_073_741_824;
-
-        /// Per cent of the memory of the machine (or control group) that the server may take.
-        memory_percent_max: u8 = 70, 5..=100;
+        resources_per_account: usize = 20, 1..=10_000;
+        /// Seconds of silence after which a client is asked whether it is still there. RFC 6120
+        /// §4.6.4 asks for no less than 300.
+        idle_probe_secs: u32 = 300, 30..=86_400;
     }
 }
 

@@ -201,7 +201,7 @@ mod tests {
         let shown = show(&config(), Detail::Set);
         assert!(shown.contains("domain = \"example.org\"\n"), "{shown}");
         assert!(shown.contains("stanza_bytes_max = 20000\n"), "{shown}");
-        assert!(!shown.contains("stanza_depth_max"), "{shown}");
+        assert!(!shown.contains("depth_max"), "{shown}");
         assert!(!shown.contains("correct horse"), "{shown}");
     }
 
@@ -221,7 +221,7 @@ mod tests {
     fn json_has_every_key_and_no_secret() {
         let json = json(&config());
         assert_eq!(json["limits"]["stanza_bytes_max"], 20_000);
-        assert_eq!(json["limits"]["stanza_depth_max"], 128);
+        assert_eq!(json["limits"]["depth_max"], 128);
         assert_eq!(json["component"][0]["secret"], "***");
         assert_eq!(json["modules"]["mam"]["retention_days"], 3);
     }

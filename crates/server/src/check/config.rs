@@ -1,0 +1,59 @@
+//! Is the config as safe as it could be?
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use crate::check::finding::Finding;
+use crate::config::load::Config;
+use crate::config::value::StorageUrl;
+
+/// Looks for what is weaker than the default, and for secrets that others can read.
+pub fn look(config: &Config) -> Vec<Finding> {
+    let subject = config
+        .file
+        .as_ref()
+        .map_or("config".to_owned(), |file| format!("config {}", file.display()));
+    let mut findings = vec![match config.file {
+        Some(_) => Finding::ok(&subject, "every line is understood"),
+        None => Finding::ok(&subject, "no file was named; this is the built-in config"),
+    }];
+    for (key, effect) in weaker(config) {
+        let cure = format!("remove `{key}` from the file unless this is a test");
+        findings.push(Finding::warning(&subject, effect, cure));
+    }
+    findings.extend(readable_secrets(config, &subject));
+    findings
+}
+
+/// The settings that are weaker than their default, with what they do.
+pub fn weaker(config: &Config) -> Vec<(&'static str, &'static str)> {
+    let settings = [
+        (
+            !config.security.require_tls,
+            "require_tls",
+            "passwords may cross the loopback interface in the clear",
+        ),
+        (
+            config.security.legacy_auth,
+            "legacy_auth",
+            "logins by jabber:iq:auth are served, which protect the password by TLS alone",
+        ),
+        (
+            config.limits.unlimited,
+            "unlimited",
+            "rates, failed logins and connections per address are not limited",
+        ),
+    ];
+    settings.into_iter().filter_map(|(weak, key, effect)| weak.then_some((key, effect))).collect()
+}
+
+fn readable_secrets(config: &Config, subject: &str) -> Option<Finding> {
+    let file = config.file.as_ref()?;
+    let secret =
+        !config.components.is_empty() || matches!(config.storage.url, StorageUrl::Postgres(_));
+    let mode = fs::metadata(file).ok()?.mode();
+    (secret && mode & 0o004 != 0).then(|| {
+        let text = "the file holds secrets and everybody on this machine can read it";
+        Finding::warning(subject, text, format!("chmod o-rwx {}", file.display()))
+    })
+}

@@ -1,0 +1,9 @@
+//! `verona check`: looks at everything the server needs, and says what mends what is wrong.
+
+pub mod certificates;
+pub mod config;
+pub mod finding;
+pub mod machine;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! The findings about config and certificates.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
+
+use super::finding::{Finding, Level, text};
+use super::{certificates, config};
+use crate::config::load::Config;
+use crate::scratch::Scratch;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn parse(scratch: &Scratch, text: &str) -> Config {
+    let file = scratch.path().join("verona.toml");
+    fs::write(&file, text).expect("written");
+    Config::load(&file, &[]).expect("right")
+}
+
+/// A certificate from an authority, with the authority's own behind it.
+fn put(scratch: &Scratch, domain: &str, names: &[&str], days: u32) -> std::path::PathBuf {
+    let folder = scratch.path().join("verona-data/certs").join(domain);
+    fs::create_dir_all(&folder).expect("a folder");
+    let mut authority = CertificateParams::new(Vec::new()).expect("names");
+    authority.distinguished_name.push(rcgen::DnType::CommonName, "The Prince's CA");
+    let issuer_key = KeyPair::generate().expect("a key");
+    let issuer = CertifiedIssuer::self_signed(authority, issuer_key).expect("an authority");
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).expect("names");
+    params.not_before = (SystemTime::now() - DAY * 60).into();
+    params.not_after = (SystemTime::now() - DAY + DAY * days).into();
+    let key = KeyPair::generate().expect("a key");
+    let certificate = params.signed_by(&key, &issuer).expect("a certificate");
+    let chain = format!("{}{}", certificate.pem(), issuer.pem());
+    fs::write(folder.join("fullchain.pem"), chain).expect("written");
+    fs::write(folder.join("privkey.pem"), key.serialize_pem()).expect("written");
+    let private = Permissions::from_mode(0o600);
+    fs::set_permissions(folder.join("privkey.pem"), private).expect("set");
+    folder
+}
+
+const ALL: [&str; 2] = ["montague.lit", "*.montague.lit"];
+
+fn look(scratch: &Scratch) -> Vec<Finding> {
+    let config = parse(scratch, "[[host]]\ndomain = \"montague.lit\"");
+    certificates::look(&config, SystemTime::now())
+}
+
+fn one(scratch: &Scratch) -> Finding {
+    let mut found = look(scratch);
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}
+
+#[test]
+fn a_good_certificate_is_good() {
+    let scratch = Scratch::new();
+    put(&scratch, "montague.lit", &ALL, 90);
+    assert_eq!(one(&scratch).level, Level::Ok);
+}
+
+#[test]
+fn the_end_is_told_two_weeks_ahead() {
+    let scratch = Scratch::new();
+    put(&scratch, "montague.lit", &ALL, 10);
+    let found = one(&scratch);
+    assert_eq!((found.level, &found.text[..10]), (Level::Warning, "expires on"));
+    put(&scratch, "montague.lit", &ALL, 0);
+    let found = one(&scratch);
+    assert_eq!((found.level, &found.text[..10]), (Level::Error, "expired on"));
+}
+
+#[test]
+fn names_that_are_missing_are_told() {
+    let scratch = Scratch::new();
+    put(&scratch, "montague.lit", &["montague.lit", "conference.montague.lit"], 90);
+    let found = one(&scratch);
+    assert_eq!(found.level, Level::Warning);
+    assert_eq!(
+        found.text,
+        "does not name proxy.montague.lit, pubsub.montague.lit, upload.montague.lit"
+    );
+    put(&scratch, "montague.lit", &["capulet.lit", "*.montague.lit"], 90);
+    assert_eq!(one(&scratch).level, Level::Error);
+}
+
+#[test]
+fn a_key_that_everybody_reads_is_an_error() {
+    let scratch = Scratch::new();
+    let folder = put(&scratch, "montague.lit", &ALL, 90);
+    let open = Permissions::from_mode(0o644);
+    fs::set_permissions(folder.join("privkey.pem"), open).expect("set");
+    let found = look(&scratch);
+    assert!(found.iter().any(|finding| finding.level == Level::Error
+        && finding.cure.as_ref().is_some_and(|cure| cure.starts_with("chmod o-rwx"))));
+}
+
+#[test]
+fn a_chain_out_of_order_or_without_issuer_is_told() {
+    let scratch = Scratch::new();
+    let folder = put(&scratch, "montague.lit", &ALL, 90);
+    let file = folder.join("fullchain.pem");
+    let chain = fs::read_to_string(&file).expect("there");
+    let end = "-----END CERTIFICATE-----\n";
+    let (first, rest) = chain.split_once(end).expect("two certificates");
+    fs::write(&file, format!("{first}{end}{first}{end}{rest}")).expect("written");
+    assert_eq!(one(&scratch).level, Level::Error);
+    fs::write(&file, format!("{first}{end}")).expect("written");
+    let found = one(&scratch);
+    assert_eq!(found.level, Level::Warning);
+    assert_eq!(found.text, "the file holds no certificate of the issuer");
+}
+
+#[test]
+fn broken_files_are_told_once() {
+    let scratch = Scratch::new();
+    let folder = put(&scratch, "montague.lit", &ALL, 90);
+    fs::write(folder.join("fullchain.pem"), "torn").expect("written");
+    assert_eq!(one(&scratch).level, Level::Error);
+}
+
+#[test]
+fn without_a_certificate_one_is_told_where_it_belongs() {
+    let scratch = Scratch::new();
+    let found = one(&scratch);
+    assert_eq!(found.level, Level::Warning);
+    let place = Path::new("verona-data/certs/montague.lit/fullchain.pem");
+    assert!(found.cure.is_some_and(|cure| cure.contains(&place.display().to_string())));
+    // Nobody gets one for localhost.
+    let config = parse(&scratch, "");
+    let found = certificates::look(&config, SystemTime::now());
+    assert_eq!(found[0].level, Level::Ok);
+}
+
+#[test]
+fn weaker_settings_and_readable_secrets_are_told() {
+    let scratch = Scratch::new();
+    let safe = parse(&scratch, "");
+    assert!(config::look(&safe).iter().all(|finding| finding.level == Level::Ok));
+    let weak = parse(
+        &scratch,
+        "[security]\nrequire_tls = false\nlegacy_auth = true\n[limits]\nunlimited = true\n\
+         [[component]]\ndomain = \"irc.localhost\"\nsecret = \"correct horse\"",
+    );
+    let file = weak.file.clone().expect("a file");
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).expect("set");
+    let warnings = |config: &Config| {
+        config::look(config).iter().filter(|finding| finding.level == Level::Warning).count()
+    };
+    assert_eq!(warnings(&weak), 4);
+    fs::set_permissions(&file, Permissions::from_mode(0o640)).expect("set");
+    assert_eq!(warnings(&weak), 3);
+}
+
+#[test]
+fn the_worst_stands_last() {
+    let findings = [
+        Finding::error("a", "broken", "mend it"),
+        Finding::ok("b", "fine"),
+        Finding::warning("c", "odd", "look at it"),
+    ];
+    assert_eq!(
+        text(&findings),
+        "ok      b: fine\nWARNING c: odd\n        -> look at it\n\
+         ERROR   a: broken\n        -> mend it\n1 error, 1 warning\n"
+    );
+}
