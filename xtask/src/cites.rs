@@ -1,5 +1,5 @@
 //! Citations of specifications, in comments and documents: `RFC 6120 §8.3.1`, `XEP-0191 §3.3`,
-//! lists and ranges of them, and a bare `(§3.3)` that means the document of its file.
+//! lists and ranges of them, and a bare `(§3.3)` that means a document its file is about.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +22,8 @@ pub struct Cite {
     pub todo: bool,
     /// Whether it stands in a test.
     pub test: bool,
+    /// For a bare `§`, what else the file names and may mean.
+    pub among: Vec<Doc>,
 }
 
 /// All citations of the repository.
@@ -35,9 +37,12 @@ pub fn all(tree: &Tree) -> Vec<Cite> {
 /// What is wrong with them: unknown XEPs, sections that do not exist.
 pub fn wrong(cites: &[Cite], index: &Index) -> Vec<String> {
     let mut found = Vec::new();
-    for Cite { path, line, doc, section, .. } in cites {
+    for Cite { path, line, doc, section, among, .. } in cites {
+        let has =
+            |doc, section| index.get(doc).is_none_or(|entry| entry.sections.contains(section));
         match (index.get(doc), section) {
-            (Some(entry), Some(section)) if !entry.sections.contains(section) => {
+            (Some(_), Some(s)) if has(doc, s) || among.iter().any(|doc| has(doc, s)) => {}
+            (Some(_), Some(section)) => {
                 found.push(format!("{path}:{line}: {doc} has no §{section}"));
             }
             (None, _) if matches!(doc, Doc::Xep(_)) => {
@@ -87,13 +92,17 @@ fn in_source(source: &Source) -> Vec<Cite> {
         }
         next_line = if token.kind == Kind::Line { token.line + 1 } else { 0 };
     }
-    read(&source.path, &passages)
+    // A test may be named for the document whose example it plays: `example_of_xep_0474`.
+    let words = source.tokens.iter().filter(|t| t.kind == Kind::Word);
+    let names: Vec<String> = words.map(|t| t.text.to_uppercase().replace('_', "-")).collect();
+    let also = names.iter().flat_map(|name| docs(name)).map(|named| named.doc).collect();
+    read(&source.path, &passages, also)
 }
 
 fn in_text(text: &Text) -> Vec<Cite> {
     let lines: Vec<&str> = text.text.lines().map(bare).collect();
     let test = text.path.starts_with("tests/");
-    read(&text.path, &[Passage { text: lines.join("\n"), line: 1, test }])
+    read(&text.path, &[Passage { text: lines.join("\n"), line: 1, test }], Vec::new())
 }
 
 /// A line of a comment without the marks before it.
@@ -107,25 +116,38 @@ fn bare(line: &str) -> &str {
     line
 }
 
-fn read(path: &str, passages: &[Passage]) -> Vec<Cite> {
-    // The first document that the file names is the one it is about.
+fn read(path: &str, passages: &[Passage], mut named: Vec<Doc>) -> Vec<Cite> {
+    named.extend(passages.iter().flat_map(|p| docs(&p.text)).map(|named| named.doc));
+    // The first document that the comments name is the one that the file is about.
     let about = passages.iter().find_map(|p| docs(&p.text).first().map(|found| found.doc));
-    let mut cites = Vec::new();
-    for passage in passages {
-        let docs = docs(&passage.text);
-        let mut found: Vec<(usize, Doc, Option<String>)> =
-            docs.iter().map(|d| (d.start, d.doc, None)).collect();
-        found.extend(numbers(&passage.text, &docs, about));
-        found.sort_by_key(|(at, ..)| *at);
-        for (at, doc, section) in found {
-            let before = &passage.text[..at];
-            let line = passage.line + before.matches('\n').count();
-            let todo = before.rfind("todo(").is_some_and(|open| !before[open..].contains(')'));
-            let (path, test) = (path.to_owned(), passage.test);
-            cites.push(Cite { path, line, doc, section, todo, test });
-        }
-    }
-    cites
+    passages.iter().flat_map(|passage| in_passage(path, passage, about, &named)).collect()
+}
+
+fn in_passage(path: &str, passage: &Passage, about: Option<Doc>, named: &[Doc]) -> Vec<Cite> {
+    let docs = docs(&passage.text);
+    let mut found: Vec<Found> = docs
+        .iter()
+        .map(|d| Found { at: d.start, doc: d.doc, section: None, bare: false })
+        .collect();
+    found.extend(numbers(&passage.text, &docs, about));
+    found.sort_by_key(|found| found.at);
+    let cites = found.into_iter().map(|Found { at, doc, section, bare }| {
+        let before = &passage.text[..at];
+        let line = passage.line + before.matches('\n').count();
+        let todo = before.rfind("todo(").is_some_and(|open| !before[open..].contains(')'));
+        let among = if bare { named.to_vec() } else { Vec::new() };
+        let (path, test) = (path.to_owned(), passage.test);
+        Cite { path, line, doc, section, todo, test, among }
+    });
+    cites.collect()
+}
+
+/// A citation at its place in a passage; `bare` if it does not say of which document.
+struct Found {
+    at: usize,
+    doc: Doc,
+    section: Option<String>,
+    bare: bool,
 }
 
 /// A document named in a text, from the first byte to behind the last.
@@ -156,21 +178,24 @@ fn docs(text: &str) -> Vec<Named> {
 }
 
 /// The sections that a text names, each with its document.
-fn numbers(text: &str, docs: &[Named], about: Option<Doc>) -> Vec<(usize, Doc, Option<String>)> {
+fn numbers(text: &str, docs: &[Named], about: Option<Doc>) -> Vec<Found> {
     let mut found = Vec::new();
     let mut last: Option<(usize, Doc)> = None;
     for (at, sign) in text.match_indices('§') {
         let Some(section) = number(&text[at + sign.len()..]) else { continue };
         let named = docs.iter().rfind(|named| named.end <= at).map(|named| (named.end, named.doc));
         let near = [named, last].into_iter().flatten().max_by_key(|(end, _)| *end);
-        let owner = match near {
-            Some((end, doc)) if connects(&text[end..at]) => Some(doc),
-            _ if stands_alone(&text[..at]) => about,
-            _ => None,
-        };
-        if let Some(doc) = owner {
-            last = Some((at + sign.len() + section.len(), doc));
-            found.push((at, doc, Some(section)));
+        let end = at + sign.len() + section.len();
+        match near {
+            Some((until, doc)) if connects(&text[until..at]) => {
+                last = Some((end, doc));
+                found.push(Found { at, doc, section: Some(section), bare: false });
+            }
+            _ if stands_alone(&text[..at]) => {
+                let bare = about.map(|doc| Found { at, doc, section: Some(section), bare: true });
+                found.extend(bare);
+            }
+            _ => {}
         }
     }
     found
@@ -237,6 +262,20 @@ mod tests {
         let text = "//! XEP-0191: Blocking. See DESIGN §9 and RFC 6120.\n#[test]\nfn t() {\n    \
                     play(\"\n    # Silence (§3.3).\n    <a/>\");\n}\n";
         assert_eq!(cites(text), ["5 XEP-0191 §3.3"]);
+    }
+
+    #[test]
+    fn bare_sign_may_mean_whatever_the_file_names() {
+        let entry =
+            |section: &str| Entry { sections: [section.to_owned()].into(), ..Entry::default() };
+        let index = Index::from([(Doc::Xep(1), entry("1")), (Doc::Xep(474), entry("6.3"))]);
+        let named = "// XEP-0001.\nfn example_of_xep_0474() {}\n\n// §6.3.\n// §7.\n";
+        let found = in_source(&Source::new("crates/a/src/b.rs".into(), named));
+        assert_eq!(wrong(&found, &index), ["crates/a/src/b.rs:5: XEP-0001 has no §7"]);
+        // Of a document without text nobody can tell.
+        let unknown = "// XEP-0001, RFC 5892.\n\n// §A.3\n";
+        let found = in_source(&Source::new("crates/a/src/b.rs".into(), unknown));
+        assert_eq!(wrong(&found, &index), Vec::<String>::new());
     }
 
     #[test]

@@ -95,7 +95,7 @@ mod tests {
     fn cite(doc: Doc, section: &str, todo: bool) -> Cite {
         let path = "crates/modules/src/archive/mam.rs".to_owned();
         let section = (!section.is_empty()).then(|| section.to_owned());
-        Cite { path, line: 1, doc, section, todo, test: false }
+        Cite { path, line: 1, doc, section, todo, test: false, among: Vec::new() }
     }
 
     #[test]

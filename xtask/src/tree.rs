@@ -168,8 +168,11 @@ fn names(folder: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
+/// The suites that every store and every transport runs are tests too, wherever they lie.
 fn is_test_path(path: &str) -> bool {
-    ["/tests/", "/benches/", "/fuzz/"].iter().any(|part| path.contains(part))
+    ["/conformance/", "/conformance.rs", "/tests/", "/benches/", "/examples/", "/fuzz/"]
+        .iter()
+        .any(|part| path.contains(part))
         || path.starts_with("tests/")
         || path.ends_with("/tests.rs")
 }

@@ -6,7 +6,7 @@ use verona_xmpp::jid::Jid;
 use verona_xmpp::stanza::{MessageType, Stanza};
 
 use crate::account::state::State;
-use crate::hooks::passage::Delivery;
+use crate::hooks::decision::Delivery;
 
 /// Where a message to an existing account goes, and whether it waits for the next resource when
 /// nobody takes it (table 1 in §8.5.4).

@@ -7,17 +7,16 @@ use verona_xmpp::jid::Jid;
 use verona_xmpp::stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
 
 use crate::account::Account;
-use crate::account::offline;
 use crate::account::presence;
 use crate::account::state::State;
 use crate::account::transition::Act;
+use crate::account::{keep, log};
 use crate::delivery;
-use crate::hooks::iq::Target;
-use crate::hooks::passage::{Delivery, Direction, Keep, Passage, Phase};
-use crate::host::Host;
+use crate::hooks::decision::{Delivery, Direction, Keep, Phase};
+use crate::hooks::place::Target;
 use crate::mailbox::Put;
-use crate::router::{Kept, Need, Trail, passes, unsubscribed};
-use crate::server::Server;
+use crate::server::{Host, Passage, Registry, Server};
+use crate::trail::{Kept, Need, Trail, passes};
 
 /// Hands a stanza to an account that is in memory.
 pub(crate) fn to_account(
@@ -77,7 +76,7 @@ pub(crate) fn to_account(
 /// Where a turn takes place.
 struct Place<'a> {
     server: &'a Arc<Server>,
-    registry: &'a crate::hooks::registry::Registry,
+    registry: &'a Registry,
 }
 
 /// §8.5.2.1.1, §8.5.2.2.1, §8.5.3: a message is stamped, kept, delivered and copied.
@@ -93,7 +92,7 @@ fn message(place: &Place<'_>, kind: MessageType, mut passage: Passage<'_>, trail
         trail.bounce(passage.stanza, &StanzaError::new(condition));
         return;
     }
-    if passage.keep.offline && !offline::has_room(passage.state, passage.stanza.text().len()) {
+    if passage.keep.offline && !log::has_room(passage.state, passage.stanza.text().len()) {
         // XEP-0160 §3: past the quota the sender hears that it was not kept.
         trail.bounce(
             passage.stanza,
@@ -102,11 +101,11 @@ fn message(place: &Place<'_>, kind: MessageType, mut passage: Passage<'_>, trail
         return;
     }
     if passage.keep != Keep::default() {
-        let seq = offline::next_seq(place.server, passage.state);
+        let seq = keep::next_seq(place.server, passage.state);
         let id = place.server.ids.of(place.server.epoch, seq);
         *passage.stanza = passage.stanza.with_stanza_id(&id, &passage.account.jid);
         let what = (&*passage.stanza, Direction::Inbound, passage.keep);
-        let ticket = offline::keep(place.server, passage.account, passage.state, seq, what);
+        let ticket = keep::append(place.server, passage.account, passage.state, seq, what);
         trail.kept.push(Kept { ticket, stanza: came });
     }
     if let Delivery::To(places) = &passage.delivery {
@@ -205,7 +204,9 @@ pub(crate) fn no_such_account(account: &Jid, stanza: &Stanza, trail: &mut Trail)
             trail.bounce(stanza, &StanzaError::new(Condition::ServiceUnavailable));
         }
         Kind::Presence(PresenceType::Probe) => {
-            trail.sends.extend(unsubscribed(account, stanza));
+            if let Some(from) = stanza.from() {
+                trail.sends.push_back(presence::stranger(account, from, stanza.id_raw()));
+            }
         }
         Kind::Message(_) | Kind::Presence(_) => {}
     }

@@ -19,3 +19,4 @@ pub mod stanza_id;
 pub mod store;
 pub mod stream;
 pub mod token;
+pub mod trail;

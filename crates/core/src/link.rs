@@ -1,12 +1,9 @@
 //! A session as everybody else sees it: who it is, and its mailbox.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use verona_xmpp::jid::Jid;
 
-use crate::account::Account;
-use crate::host::Host;
 use crate::mailbox::Mailbox;
 
 /// The shared half of a bound session. The other half, the stream, belongs to the session's task.
@@ -14,10 +11,6 @@ use crate::mailbox::Mailbox;
 pub struct Link {
     /// The full JID.
     pub jid: Jid,
-    /// The account, which stays loaded while the session lives.
-    pub account: Arc<Account>,
-    /// The account's host.
-    pub host: Arc<Host>,
     /// What waits to be written.
     pub mailbox: Mailbox,
     /// Server uptime in seconds when the peer was last heard.
@@ -26,8 +19,8 @@ pub struct Link {
 
 impl Link {
     /// The shared half of a new session.
-    pub fn new(jid: Jid, account: Arc<Account>, host: Arc<Host>, now_secs: u32) -> Self {
-        Self { jid, account, host, mailbox: Mailbox::default(), heard_secs: now_secs.into() }
+    pub fn new(jid: Jid, now_secs: u32) -> Self {
+        Self { jid, mailbox: Mailbox::default(), heard_secs: now_secs.into() }
     }
 
     /// Notes that the peer was heard now, in seconds of server uptime.

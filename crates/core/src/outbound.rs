@@ -6,31 +6,29 @@ use verona_xmpp::error::{Condition, StanzaError};
 use verona_xmpp::stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
 
 use crate::account::backlog;
-use crate::account::offline;
+use crate::account::keep;
 use crate::account::presence::{self, Broadcast};
 use crate::account::state::State;
 use crate::account::subscription;
 use crate::account::transition::Act;
-use crate::hooks::iq::Target;
-use crate::hooks::passage::{Delivery, Direction, Keep, Passage, Phase, Verdict};
-use crate::hooks::session::Change;
-use crate::link::Link;
-use crate::router::{Kept, Need, Step, Trail, passes, probe};
-use crate::server::Server;
+use crate::hooks::decision::{Delivery, Direction, Keep, Phase, Verdict};
+use crate::hooks::place::Target;
+use crate::server::{Change, Passage, Seat, Server};
 use crate::store::batch::Batch;
+use crate::trail::{Kept, Need, Step, Trail, passes};
 
 impl Server {
     /// Handles a stanza of a bound session; `from` has been set to the full JID.
-    pub fn handle(self: &Arc<Self>, link: &Arc<Link>, stanza: Stanza) -> Step {
-        let mut trail = Trail { origin: Some(link.clone()), ..Trail::default() };
+    pub fn handle(self: &Arc<Self>, seat: &Seat, stanza: Stanza) -> Step {
+        let mut trail = Trail { origin: Some(seat.link.clone()), ..Trail::default() };
         if stanza.to_malformed() {
             trail.bounce(&stanza, &StanzaError::new(Condition::JidMalformed));
             return self.carry_out(trail);
         }
         match stanza.kind() {
-            Kind::Message(kind) => self.message_of_client(link, kind, stanza, &mut trail),
-            Kind::Presence(kind) => return self.presence_of_client(link, kind, stanza, trail),
-            Kind::Iq(kind) => return self.iq_of_client(link, kind, stanza, trail),
+            Kind::Message(kind) => self.message_of_client(seat, kind, stanza, &mut trail),
+            Kind::Presence(kind) => return self.presence_of_client(seat, kind, stanza, trail),
+            Kind::Iq(kind) => return self.iq_of_client(seat, kind, stanza, trail),
         }
         self.carry_out(trail)
     }
@@ -38,25 +36,25 @@ impl Server {
     /// §10.3.1: a message without `to` is for the sender's own account.
     fn message_of_client(
         self: &Arc<Self>,
-        link: &Arc<Link>,
+        seat: &Seat,
         kind: MessageType,
         stanza: Stanza,
         trail: &mut Trail,
     ) {
         let mut stanza =
-            if stanza.to().is_none() { stanza.with_to(&link.account.jid) } else { stanza };
+            if stanza.to().is_none() { stanza.with_to(&seat.account.jid) } else { stanza };
         let came = stanza.clone();
-        let registry = link.host.registry();
+        let registry = seat.host.registry();
         let mut sends = Vec::new();
         {
-            let mut state = link.account.turn();
+            let mut state = seat.account.turn();
             let mut passage = Passage {
-                host: &link.host,
-                account: &link.account,
+                host: &seat.host,
+                account: &seat.account,
                 state: &mut state,
                 direction: Direction::Outbound,
                 stanza: &mut stanza,
-                link: Some(link),
+                link: Some(&seat.link),
                 keep: Keep::default(),
                 delivery: Delivery::Ignore,
                 sends: &mut sends,
@@ -71,9 +69,9 @@ impl Server {
                 registry.watch(Phase::Keep, &mut passage);
             }
             if passage.keep != Keep::default() {
-                let seq = offline::next_seq(self, passage.state);
+                let seq = keep::next_seq(self, passage.state);
                 let what = (&*passage.stanza, Direction::Outbound, passage.keep);
-                let ticket = offline::keep(self, passage.account, passage.state, seq, what);
+                let ticket = keep::append(self, passage.account, passage.state, seq, what);
                 trail.kept.push(Kept { ticket, stanza: came });
             }
             registry.watch(Phase::Copy, &mut passage);
@@ -92,7 +90,7 @@ impl Server {
     /// §8.2.3, §10.3.3: an IQ without `to` is for the sender's own account.
     fn iq_of_client(
         self: &Arc<Self>,
-        link: &Arc<Link>,
+        seat: &Seat,
         kind: IqType,
         stanza: Stanza,
         mut trail: Trail,
@@ -101,17 +99,17 @@ impl Server {
             trail.bounce(&stanza, &StanzaError::new(Condition::BadRequest));
             return self.carry_out(trail);
         }
-        let own = stanza.to().is_none_or(|to| *to == link.account.jid);
+        let own = stanza.to().is_none_or(|to| *to == seat.account.jid);
         let asks = matches!(kind, IqType::Get | IqType::Set);
         if own && asks {
-            let account = Some(link.account.clone());
-            let need = self.ask(Target::Own, &link.host, account, stanza, &mut trail);
+            let account = Some(seat.account.clone());
+            let need = self.ask(Target::Own, &seat.host, account, stanza, &mut trail);
             return self.carry_out_after(need, trail);
         }
         if own {
             return Step::Done(Vec::new());
         }
-        if !self.may_send(link, &stanza, &mut trail) {
+        if !self.may_send(seat, &stanza, &mut trail) {
             return self.carry_out(trail);
         }
         trail.sends.push_back(stanza);
@@ -119,30 +117,30 @@ impl Server {
     }
 
     /// Asks the guards of the sender's own account.
-    fn may_send(self: &Arc<Self>, link: &Arc<Link>, stanza: &Stanza, trail: &mut Trail) -> bool {
+    fn may_send(self: &Arc<Self>, seat: &Seat, stanza: &Stanza, trail: &mut Trail) -> bool {
         let mut stanza = stanza.clone();
         let mut sends = Vec::new();
-        let mut state = link.account.turn();
+        let mut state = seat.account.turn();
         let mut passage = Passage {
-            host: &link.host,
-            account: &link.account,
+            host: &seat.host,
+            account: &seat.account,
             state: &mut state,
             direction: Direction::Outbound,
             stanza: &mut stanza,
-            link: Some(link),
+            link: Some(&seat.link),
             keep: Keep::default(),
             delivery: Delivery::Ignore,
             sends: &mut sends,
             copies: smallvec::SmallVec::new(),
         };
-        let verdict = link.host.registry().guard(&mut passage);
+        let verdict = seat.host.registry().guard(&mut passage);
         passes(verdict, passage.stanza, trail)
     }
 
     /// §10.3.2: presence without `to` is broadcast.
     fn presence_of_client(
         self: &Arc<Self>,
-        link: &Arc<Link>,
+        seat: &Seat,
         kind: PresenceType,
         stanza: Stanza,
         mut trail: Trail,
@@ -150,26 +148,26 @@ impl Server {
         let Some(to) = stanza.to().cloned() else {
             match kind {
                 PresenceType::Available => {
-                    let mut state = link.account.turn();
-                    if backlog::comes_first(&state, link, &stanza) {
+                    let mut state = seat.account.turn();
+                    if backlog::comes_first(&state, seat, &stanza) {
                         state.log.flushing = true;
                         drop(state);
-                        let flush = backlog::deliver(self.clone(), link.clone(), stanza, trail);
+                        let flush = backlog::deliver(self.clone(), seat.clone(), stanza, trail);
                         return Step::Later(Box::pin(flush));
                     }
-                    self.becomes_available(link, &mut state, &stanza, &mut trail);
+                    self.becomes_available(seat, &mut state, &stanza, &mut trail);
                 }
-                PresenceType::Unavailable => self.becomes_unavailable(link, &stanza, &mut trail),
+                PresenceType::Unavailable => self.becomes_unavailable(seat, &stanza, &mut trail),
                 PresenceType::Error => {}
                 _ => trail.bounce(&stanza, &StanzaError::new(Condition::BadRequest)),
             }
             return self.carry_out(trail);
         };
-        if !self.may_send(link, &stanza, &mut trail) {
+        if !self.may_send(seat, &stanza, &mut trail) {
             return self.carry_out(trail);
         }
         if let Some(act) = Act::of(kind) {
-            let (server, account) = (self.clone(), link.account.clone());
+            let (server, account) = (self.clone(), seat.account.clone());
             return Step::Later(Box::pin(async move {
                 let back = stanza.clone();
                 match subscription::send(&server, &account, act, stanza).await {
@@ -184,7 +182,7 @@ impl Server {
         }
         match kind {
             PresenceType::Available | PresenceType::Unavailable => {
-                let known = presence::directed(&mut link.account.turn(), link, &to, kind);
+                let known = presence::directed(&mut seat.account.turn(), &seat.link, &to, kind);
                 if !known {
                     let error = StanzaError::new(Condition::ResourceConstraint);
                     trail.bounce(&stanza, &error.text("directed presence to too many entities"));
@@ -204,43 +202,43 @@ impl Server {
     /// RFC 6121 §4.2.2, §4.4.2, within the account's turn.
     pub(crate) fn becomes_available(
         self: &Arc<Self>,
-        link: &Arc<Link>,
+        seat: &Seat,
         state: &mut State,
         stanza: &Stanza,
         trail: &mut Trail,
     ) {
         let mut sends = Vec::new();
-        let Some(broadcast) = presence::available(state, link, stanza) else { return };
-        presence::to_own(state, &link.account.jid, stanza);
-        self.tell_modules(link, state, &broadcast, stanza, &mut sends);
+        let Some(broadcast) = presence::available(state, &seat.link, stanza) else { return };
+        presence::to_own(state, &seat.account.jid, stanza);
+        self.tell_modules(seat, state, &broadcast, stanza, &mut sends);
         if !broadcast.was_available {
             // RFC 6121 §3.1.3: requests are repeated at each login until they are answered.
             for request in presence::waiting_requests(state) {
-                trail.write(link, |out| out.extend_from_slice(request.as_bytes()));
+                trail.write(&seat.link, |out| out.extend_from_slice(request.as_bytes()));
             }
         }
-        self.fan_out(&broadcast, link, state, stanza, trail);
+        self.fan_out(&broadcast, seat, state, stanza, trail);
         trail.extend(sends);
     }
 
     /// RFC 6121 §4.5.2.
     pub(crate) fn becomes_unavailable(
         self: &Arc<Self>,
-        link: &Arc<Link>,
+        seat: &Seat,
         stanza: &Stanza,
         trail: &mut Trail,
     ) {
         let mut sends = Vec::new();
         {
-            let mut state = link.account.turn();
-            if state.resource_of(link).is_some_and(|resource| resource.is_available()) {
-                presence::to_own(&state, &link.account.jid, stanza);
+            let mut state = seat.account.turn();
+            if state.resource_of(&seat.link).is_some_and(|resource| resource.is_available()) {
+                presence::to_own(&state, &seat.account.jid, stanza);
             }
-            let Some(broadcast) = presence::unavailable(&mut state, link) else { return };
-            self.tell_modules(link, &mut state, &broadcast, stanza, &mut sends);
-            self.fan_out(&broadcast, link, &mut state, stanza, trail);
+            let Some(broadcast) = presence::unavailable(&mut state, &seat.link) else { return };
+            self.tell_modules(seat, &mut state, &broadcast, stanza, &mut sends);
+            self.fan_out(&broadcast, seat, &mut state, stanza, trail);
             if broadcast.was_available && state.available().next().is_none() {
-                self.note_last_seen(link, &mut state);
+                self.note_last_seen(seat, &mut state);
             }
         }
         trail.extend(sends);
@@ -248,17 +246,17 @@ impl Server {
 
     fn tell_modules(
         self: &Arc<Self>,
-        link: &Arc<Link>,
+        seat: &Seat,
         state: &mut State,
         broadcast: &Broadcast,
         stanza: &Stanza,
         sends: &mut Vec<Stanza>,
     ) {
-        link.host.registry().changed(&mut Change {
-            host: &link.host,
-            account: &link.account,
+        seat.host.registry().changed(&mut Change {
+            host: &seat.host,
+            account: &seat.account,
             state,
-            link,
+            link: &seat.link,
             was_available: broadcast.was_available,
             presence: stanza,
             server: self,
@@ -279,22 +277,22 @@ impl Server {
     fn fan_out(
         self: &Arc<Self>,
         broadcast: &Broadcast,
-        link: &Arc<Link>,
+        seat: &Seat,
         state: &mut State,
         stanza: &Stanza,
         trail: &mut Trail,
     ) {
-        let registry = link.host.registry();
+        let registry = seat.host.registry();
         let mut sends = Vec::new();
         for contact in &broadcast.to {
             let mut notice = stanza.with_to(contact);
             let mut passage = Passage {
-                host: &link.host,
-                account: &link.account,
+                host: &seat.host,
+                account: &seat.account,
                 state,
                 direction: Direction::Outbound,
                 stanza: &mut notice,
-                link: Some(link),
+                link: Some(&seat.link),
                 keep: Keep::default(),
                 delivery: Delivery::Ignore,
                 sends: &mut sends,
@@ -305,18 +303,18 @@ impl Server {
             }
         }
         for contact in &broadcast.probes {
-            trail.sends.push_back(probe(&link.account.jid, contact));
+            trail.sends.push_back(presence::probe(&seat.account.jid, contact));
         }
         trail.extend(sends);
     }
 
     /// Keeps the time when the account's last available resource left (RFC 6121 §4.3.2). Nobody
     /// waits for it: after a crash it is the time before.
-    fn note_last_seen(&self, link: &Arc<Link>, state: &mut State) {
+    fn note_last_seen(&self, seat: &Seat, state: &mut State) {
         state.last_seen_micros = self.clock.now_micros();
         let mut batch = Batch::new();
         let time = presence::encode_last_seen(state.last_seen_micros);
-        batch.put(presence::LAST_SEEN, &link.account.owner, "", time);
+        batch.put(presence::LAST_SEEN, &seat.account.owner, "", time);
         drop(self.store.submit(batch));
     }
 }

@@ -1,101 +1,24 @@
 //! RFC 6120 §8 and §10: where a stanza goes. The router alone carries out what turns decide.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use verona_xmpp::error::{Condition, StanzaError};
 use verona_xmpp::jid::Jid;
 use verona_xmpp::stanza::{IqType, Kind, PresenceType, Stanza};
 
 use crate::account::Account;
-use crate::account::presence;
 use crate::account::subscription;
-use crate::account::transition::Act;
-use crate::hooks::iq::{Answer, IqResult, Request, Target};
-use crate::hooks::passage::Verdict;
-use crate::host::Host;
+use crate::hooks::place::Target;
+use crate::hooks::reply::{Answer, IqResult};
 use crate::inbound;
 use crate::limits::SLOW_READER_SECS;
 use crate::link::Link;
-use crate::mailbox::{Order, Put};
-use crate::server::Server;
-use crate::store::ticket::Ticket;
+use crate::mailbox::Order;
+use crate::server::{Host, Request, Server};
+use crate::trail::{Kept, Need, Step, Trail};
 use verona_xmpp::error::{StreamCondition, StreamError};
-
-/// A message that is being made durable, with what it takes to tell its sender of a failure.
-#[derive(Debug)]
-pub struct Kept {
-    /// When it is durable.
-    pub ticket: Ticket,
-    /// The message as it came.
-    pub stanza: Stanza,
-}
-
-/// What is still to be done for the stanza in hand.
-#[derive(Default)]
-pub struct Trail {
-    /// Stanzas to be routed, in order, each with `to` and `from`.
-    pub sends: VecDeque<Stanza>,
-    /// Messages that were appended to a log.
-    pub kept: Vec<Kept>,
-    /// A session whose mailbox is over its bound: the source pauses.
-    pub crowded: Option<Arc<Link>>,
-    /// The session that the stanza in hand came from.
-    pub origin: Option<Arc<Link>>,
-}
-
-/// How far handling a stanza got.
-pub enum Step {
-    /// To the end, with these messages on their way to the disk.
-    Done(Vec<Kept>),
-    /// The source waits for this before it hands in its next stanza.
-    Later(BoxFuture<'static, Vec<Kept>>),
-}
-
-/// What one stanza needs before it can be routed on.
-pub(crate) enum Need {
-    /// Nothing.
-    Nothing,
-    /// This account in memory; then the stanza comes again.
-    Account(Jid, Stanza),
-    /// A module's answer, asked when the account's turn is over.
-    Ask(Stanza),
-    /// A change of a subscription.
-    Subscription(Arc<Account>, Act, Stanza),
-    /// The answer of a module to a request.
-    Answer(Stanza, Answer),
-}
-
-impl Trail {
-    /// A trail that begins with one stanza.
-    pub fn of(stanza: Stanza, origin: Option<Arc<Link>>) -> Self {
-        Self { sends: VecDeque::from([stanza]), origin, ..Self::default() }
-    }
-
-    /// Puts what a turn wants sent behind what is waiting.
-    pub fn extend(&mut self, sends: Vec<Stanza>) {
-        self.sends.extend(sends);
-    }
-
-    /// Sends a stanza back with an error to who sent it, where one is due (RFC 6120 §8.3.1).
-    pub fn bounce(&mut self, stanza: &Stanza, error: &StanzaError) {
-        if let Some(answer) = stanza.error_answer(error) {
-            self.sends.push_back(answer);
-        }
-    }
-
-    /// Writes a stanza to a session.
-    pub fn write(&mut self, link: &Arc<Link>, write: impl FnOnce(&mut Vec<u8>)) -> Put {
-        let put = link.mailbox.put(write);
-        if put == Put::Crowded {
-            self.crowded = Some(link.clone());
-        }
-        put
-    }
-}
 
 impl Server {
     /// Carries out a trail, without waiting as far as that goes.
@@ -268,27 +191,4 @@ async fn wait_for_reader(link: &Arc<Link>) {
         let error = StreamError::new(StreamCondition::ResourceConstraint).text("reads too slowly");
         link.mailbox.order(Order::End(error));
     }
-}
-
-/// What a guard decided, carried out: true when the stanza goes on.
-pub(crate) fn passes(verdict: Verdict, stanza: &Stanza, trail: &mut Trail) -> bool {
-    match verdict {
-        Verdict::Pass => true,
-        Verdict::Drop => false,
-        Verdict::Refuse(error) => {
-            trail.bounce(stanza, &error);
-            false
-        }
-    }
-}
-
-/// A probe on behalf of an account (RFC 6121 §4.3.1).
-pub(crate) fn probe(from: &Jid, to: &Jid) -> Stanza {
-    Stanza::presence(Some("probe"), from, Some(to), None)
-}
-
-/// What a stranger's probe hears, for who has no account (RFC 6121 §4.3.2).
-pub(crate) fn unsubscribed(account: &Jid, probe: &Stanza) -> Option<Stanza> {
-    let from = probe.from()?;
-    Some(presence::stranger(account, from, probe.id_raw()))
 }

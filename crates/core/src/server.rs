@@ -1,17 +1,31 @@
-//! The whole: what every stream, session and module reaches.
+//! The types that know each other: the server with its hosts, the hooks of a host, and what modules
+//! are handed. They hold one another, so they stand in one file; what they do is beside it, by
+//! subject: requests and watchers in `hooks`, the way of a stanza in `outbound`, `router` and
+//! `inbound`, streams in `stream`.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
+use smallvec::SmallVec;
+use verona_xml::{Tree, Writer};
+use verona_xmpp::error::{Condition, StanzaError};
 use verona_xmpp::jid::Jid;
 use verona_xmpp::sasl::decoy::Decoy;
+use verona_xmpp::stanza::{IqType, Stanza};
 
 use crate::account::Account;
 use crate::account::directory::Directory;
+use crate::account::state::{PartSpec, State};
 use crate::clock::Clock;
-use crate::host::Host;
+use crate::hooks::decision::{Delivery, Direction, Keep, Verdict};
+use crate::hooks::manifest::Manifest;
+use crate::hooks::place::{Stage, Target};
+use crate::hooks::reply::Answer;
+use crate::host::HostSettings;
 use crate::limits::Limits;
+use crate::link::Link;
 use crate::login::guard::LoginGuard;
 use crate::login::hashing::Hashing;
 use crate::stanza_id::StanzaIds;
@@ -127,11 +141,11 @@ impl Server {
             return Ok(None);
         }
         let registry = Arc::clone(&host.registry());
-        self.directory.load(jid, &*self.store, &registry).await
+        self.directory.load(jid, &*self.store, &registry.parts).await
     }
 }
 
-/// What tells this start of this installation from others; see [`crate::identity`].
+/// What tells this start of this installation from others; made by [`crate::identity`].
 #[derive(Clone)]
 pub struct Identity {
     /// How often this server has been started on its data.
@@ -140,4 +154,199 @@ pub struct Identity {
     pub secret: [u8; 32],
     /// Answers for accounts that do not exist, made from the key.
     pub decoy: Arc<Decoy>,
+}
+
+/// A host with its modules. A reload replaces settings and modules; sessions keep the host.
+pub struct Host {
+    /// The domain, as a JID.
+    pub jid: Jid,
+    pub(crate) settings: ArcSwap<HostSettings>,
+    pub(crate) registry: ArcSwap<Registry>,
+}
+
+impl Host {
+    /// A host with its installed modules.
+    pub fn new(settings: HostSettings, registry: Registry) -> Self {
+        Self {
+            jid: settings.domain.clone(),
+            settings: ArcSwap::from_pointee(settings),
+            registry: ArcSwap::from_pointee(registry),
+        }
+    }
+
+    /// What the operator has set.
+    pub fn settings(&self) -> Arc<HostSettings> {
+        self.settings.load_full()
+    }
+
+    /// Where the modules act.
+    pub fn registry(&self) -> arc_swap::Guard<Arc<Registry>> {
+        self.registry.load()
+    }
+
+    /// Takes over the settings and modules of a freshly made host (reload).
+    pub fn adopt(&self, fresh: &Self) {
+        self.settings.store(fresh.settings.load_full());
+        self.registry.store(fresh.registry.load_full());
+    }
+
+    /// Whether a JID belongs to an administrator of the host.
+    pub fn is_admin(&self, jid: &Jid) -> bool {
+        self.settings.load().admins.iter().any(|admin| admin.same_bare(jid))
+    }
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").field("jid", &self.jid).finish_non_exhaustive()
+    }
+}
+
+/// A bound session as the one who owns it sees it.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    /// The shared half.
+    pub link: Arc<Link>,
+    /// The account, which stays loaded while the session lives.
+    pub account: Arc<Account>,
+    /// The account's host.
+    pub host: Arc<Host>,
+}
+
+/// All hooks of one host.
+#[derive(Default)]
+pub struct Registry {
+    /// What the installed modules say of themselves, in the order of the list.
+    pub manifests: Vec<Manifest>,
+    pub(crate) answers: HashMap<Key, Answering, ahash::RandomState>,
+    pub(crate) guards: [Vec<Guarding>; 2],
+    /// By direction, then stamp, keep, copy.
+    pub(crate) watchers: [[Vec<Watching>; 3]; 2],
+    pub(crate) changes: Vec<Changing>,
+    pub(crate) advertised: Vec<(Stage, Advertising)>,
+    pub(crate) before_login: Vec<(&'static str, Registering)>,
+    pub(crate) described: Vec<(Target, Describing)>,
+    /// What modules keep in memory with each account.
+    pub parts: Vec<PartSpec>,
+}
+
+pub(crate) type Answering = Box<dyn Fn(Request) -> Answer + Send + Sync>;
+pub(crate) type Guarding = Box<dyn Fn(&mut Passage<'_>) -> Verdict + Send + Sync>;
+pub(crate) type Watching = Box<dyn Fn(&mut Passage<'_>) + Send + Sync>;
+pub(crate) type Changing = Box<dyn Fn(&mut Change<'_>) + Send + Sync>;
+pub(crate) type Advertising = Box<dyn Fn(&mut Offering<'_>) + Send + Sync>;
+pub(crate) type Registering = Box<dyn Fn(BeforeLogin) -> Answer + Send + Sync>;
+pub(crate) type Describing = Box<dyn Fn(&mut Writer) + Send + Sync>;
+
+/// What is asked, as modules registered it.
+#[derive(Eq, Hash, PartialEq)]
+pub(crate) struct Key {
+    pub target: Target,
+    pub set: bool,
+    pub ns: &'static str,
+    pub name: &'static str,
+}
+
+/// An IQ of type get or set that a module answers.
+pub struct Request {
+    /// The IQ as it came, with `from` set.
+    pub iq: Stanza,
+    /// Who asks.
+    pub from: Jid,
+    /// The account that is asked, loaded; None when a host is asked or no such account exists.
+    pub account: Option<Arc<Account>>,
+    /// The host that is asked or that the account belongs to.
+    pub host: Arc<Host>,
+    /// The session that asks, when it is one of this server's.
+    pub link: Option<Arc<Link>>,
+    /// The server.
+    pub server: Arc<Server>,
+}
+
+impl Request {
+    /// Whether this is a set.
+    pub fn is_set(&self) -> bool {
+        self.iq.iq_type() == Some(IqType::Set)
+    }
+
+    /// The request's element as a tree; `bad-request` when it cannot be read.
+    pub fn tree(&self) -> Result<Tree, StanzaError> {
+        self.iq.payload_tree().ok_or_else(|| StanzaError::new(Condition::BadRequest))
+    }
+
+    /// The asker's own account; `forbidden` when the request is for another's.
+    pub fn own(&self) -> Result<&Arc<Account>, StanzaError> {
+        match &self.account {
+            Some(account) if account.jid.same_bare(&self.from) => Ok(account),
+            _ => Err(StanzaError::new(Condition::Forbidden)),
+        }
+    }
+}
+
+/// A stanza within the turn of one account.
+pub struct Passage<'a> {
+    /// The account's host.
+    pub host: &'a Host,
+    /// The account whose turn it is.
+    pub account: &'a Account,
+    /// Its state, loaded and locked.
+    pub state: &'a mut State,
+    /// Which way the stanza goes.
+    pub direction: Direction,
+    /// The stanza; watchers in the stamp phase may replace it.
+    pub stanza: &'a mut Stanza,
+    /// The session that sent it, when outbound.
+    pub link: Option<&'a Arc<Link>>,
+    /// Why it is kept; set before the keep phase by the rules of RFC 6121 §8.5.
+    pub keep: Keep,
+    /// Where it goes, when inbound; decided before the keep phase.
+    pub delivery: Delivery,
+    /// Stanzas to be routed when the turn is over, by the router alone.
+    pub sends: &'a mut Vec<Stanza>,
+    /// Copies to resources of this account, written when the turn's own delivery is done.
+    pub copies: SmallVec<[(usize, Stanza); 2]>,
+}
+
+/// A change of a resource's availability, within the turn of its account.
+pub struct Change<'a> {
+    /// The account's host.
+    pub host: &'a Host,
+    /// The account.
+    pub account: &'a Arc<Account>,
+    /// Its state after the change.
+    pub state: &'a mut State,
+    /// The session whose resource changed.
+    pub link: &'a Arc<Link>,
+    /// Whether it was available before.
+    pub was_available: bool,
+    /// The presence that it sent or that was made for it.
+    pub presence: &'a Stanza,
+    /// The server.
+    pub server: &'a Arc<Server>,
+    /// Stanzas to be routed when the turn is over.
+    pub sends: &'a mut Vec<Stanza>,
+}
+
+/// A stage's stream features, as they are written.
+pub struct Offering<'a> {
+    /// The stage.
+    pub stage: Stage,
+    /// The host that the stream is to.
+    pub host: &'a Host,
+    /// The bounds that hold for the stream.
+    pub limits: &'a Limits,
+    /// Where features are written.
+    pub writer: &'a mut Writer,
+}
+
+/// An IQ on a stream that is not logged in.
+pub struct BeforeLogin {
+    /// The IQ, with one child.
+    pub iq: Stanza,
+    /// The host that the stream is to.
+    pub host: Arc<Host>,
+    /// The server.
+    pub server: Arc<Server>,
+    /// Where the connection comes from.
+    pub peer: IpAddr,
 }

@@ -1,1 +1,6 @@
-//! One file per extension.
+//! One file per extension; this is the map of the rooms.
+
+pub mod access;
+pub mod entity;
+pub mod im;
+pub mod install;

@@ -1,3 +1,5 @@
 //! Sockets and TLS under the streams.
 
+pub mod admission;
+pub mod tcp;
 pub mod tls;

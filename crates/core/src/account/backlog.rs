@@ -5,22 +5,22 @@ use std::sync::Arc;
 
 use verona_xmpp::stanza::Stanza;
 
-use crate::account::offline::{self, LOG, OFFLINE};
+use crate::account::keep;
+use crate::account::log::{self, LOG, OFFLINE};
 use crate::account::presence;
 use crate::account::state::State;
-use crate::link::Link;
-use crate::router::{Kept, Step, Trail};
-use crate::server::Server;
+use crate::server::{Seat, Server};
 use crate::store::shape::{Seq, Slice};
+use crate::trail::{Kept, Step, Trail};
 
 /// Messages read at a time.
 const PAGE: usize = 250;
 
 /// Whether a presence makes the resource one that takes what waits.
-pub fn comes_first(state: &State, link: &Arc<Link>, stanza: &Stanza) -> bool {
+pub fn comes_first(state: &State, seat: &Seat, stanza: &Stanza) -> bool {
     let takes = presence::priority(stanza) >= 0;
     let took = state
-        .resource_of(link)
+        .resource_of(&seat.link)
         .is_some_and(|resource| resource.is_available() && resource.priority >= 0);
     takes && !took && state.log.offline_count > 0 && !state.log.flushing
 }
@@ -28,31 +28,31 @@ pub fn comes_first(state: &State, link: &Arc<Link>, stanza: &Stanza) -> bool {
 /// Delivers what waits, then makes the resource available in the turn in which nothing more does.
 pub async fn deliver(
     server: Arc<Server>,
-    link: Arc<Link>,
+    seat: Seat,
     stanza: Stanza,
     mut trail: Trail,
 ) -> Vec<Kept> {
     let mut given = Given::default();
     loop {
-        let read = read_on(&server, &link, &mut given).await;
-        let mut state = link.account.turn();
+        let read = read_on(&server, &seat, &mut given).await;
+        let mut state = seat.account.turn();
         if read && given.count < state.log.offline_count {
             continue;
         }
-        server.becomes_available(&link, &mut state, &stanza, &mut trail);
+        server.becomes_available(&seat, &mut state, &stanza, &mut trail);
         break;
     }
     let kept = match server.carry_out(trail) {
         Step::Done(kept) => kept,
         Step::Later(later) => later.await,
     };
-    let drained = link.mailbox.drained().await;
-    let mut state = link.account.turn();
+    let drained = seat.link.mailbox.drained().await;
+    let mut state = seat.account.turn();
     state.log.flushing = false;
     if drained && given.last > 0 {
         state.log.offline_count = state.log.offline_count.saturating_sub(given.count);
         state.log.offline_bytes = state.log.offline_bytes.saturating_sub(given.bytes);
-        drop(offline::delivered(&server, &link.account, given.last));
+        drop(keep::delivered(&server, &seat.account, given.last));
     }
     kept
 }
@@ -66,13 +66,13 @@ struct Given {
 }
 
 /// Puts the next page into the mailbox; false when there is none, or it cannot be read.
-async fn read_on(server: &Arc<Server>, link: &Arc<Link>, given: &mut Given) -> bool {
+async fn read_on(server: &Arc<Server>, seat: &Seat, given: &mut Given) -> bool {
     let slice =
         Slice { after: Some(given.last), flags_any: OFFLINE, count_max: PAGE, ..Slice::default() };
-    let page = match server.store.page(LOG, &link.account.owner, &slice).await {
+    let page = match server.store.page(LOG, &seat.account.owner, &slice).await {
         Ok(page) => page,
         Err(error) => {
-            tracing::error!(account = %link.account.jid, %error, "cannot read what waits");
+            tracing::error!(account = %seat.account.jid, %error, "cannot read what waits");
             return false;
         }
     };
@@ -82,10 +82,10 @@ async fn read_on(server: &Arc<Server>, link: &Arc<Link>, given: &mut Given) -> b
         given.count = given.count.saturating_add(1);
         let bytes = u64::try_from(record.stanza.len()).unwrap_or(u64::MAX);
         given.bytes = given.bytes.saturating_add(bytes);
-        if let Some(stanza) = offline::delayed(&link.account, &record) {
-            link.mailbox.put(|out| out.extend_from_slice(stanza.text().as_bytes()));
+        if let Some(stanza) = log::delayed(&seat.account.jid, &record) {
+            seat.link.mailbox.put(|out| out.extend_from_slice(stanza.text().as_bytes()));
         }
     }
-    link.mailbox.room().await;
+    seat.link.mailbox.room().await;
     found
 }

@@ -9,10 +9,9 @@ use verona_xmpp::jid::Jid;
 
 use crate::account::Account;
 use crate::account::credentials::ACCOUNTS;
-use crate::account::offline;
+use crate::account::log;
 use crate::account::roster::{self, Roster};
-use crate::account::state::{LogState, State};
-use crate::hooks::registry::Registry;
+use crate::account::state::{LogState, PartSpec, State};
 use crate::limits::IDLE_ACCOUNTS_MAX;
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -56,7 +55,7 @@ impl Directory {
         &self,
         jid: &Jid,
         store: &dyn Store,
-        registry: &Registry,
+        parts: &[PartSpec],
     ) -> Result<Option<Arc<Account>>, StoreError> {
         let bare = jid.bare();
         let text = bare.as_str();
@@ -72,7 +71,7 @@ impl Directory {
             return Ok(Some(account));
         }
         let owner: Owner = Arc::from(text);
-        let Some(state) = read(&owner, store, registry).await? else { return Ok(None) };
+        let Some(state) = read(&owner, store, parts).await? else { return Ok(None) };
         let account = Arc::new(Account::new(bare.clone(), state));
         shard.write().insert(owner, account.clone());
         if self.count.fetch_add(1, Ordering::Relaxed) > IDLE_ACCOUNTS_MAX {
@@ -122,26 +121,27 @@ impl Directory {
 async fn read(
     owner: &Owner,
     store: &dyn Store,
-    registry: &Registry,
+    parts: &[PartSpec],
 ) -> Result<Option<State>, StoreError> {
     let mut tables: Vec<Table> =
         vec![ACCOUNTS, roster::ITEMS, roster::VERSION, crate::account::presence::LAST_SEEN];
-    for part in &registry.parts {
+    for part in parts {
         tables.extend(part.tables);
     }
     let entries = store.entries(owner, &tables).await?;
     if !entries.iter().any(|entry| entry.table == ACCOUNTS) {
         return Ok(None);
     }
-    let mut state = State { roster: Roster::load(&entries), ..State::default() };
+    let mut state = State::default();
+    state.roster = Roster::load(&entries);
     state.last_seen_micros = crate::account::presence::last_seen(&entries);
-    for spec in &registry.parts {
+    for spec in parts {
         if entries.iter().any(|entry| spec.tables.contains(&entry.table)) {
             state.add_part((spec.load)(&entries));
         }
     }
-    let (offline_count, offline_bytes) = offline::waiting(owner, store).await?;
-    let last_seq = store.last_seq(offline::LOG, owner).await?;
+    let (offline_count, offline_bytes) = log::waiting(owner, store).await?;
+    let last_seq = store.last_seq(log::LOG, owner).await?;
     state.log = LogState { last_seq, offline_count, offline_bytes, flushing: false };
     Ok(Some(state))
 }

@@ -9,7 +9,6 @@ use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
 use verona_xmpp::stanza::{PresenceType, Stanza};
 
-use crate::account::Account;
 use crate::account::state::{Resource, State};
 use crate::limits::DIRECTED_PRESENCE_MAX;
 use crate::link::Link;
@@ -166,7 +165,7 @@ pub fn show_to(state: &State, contact: &Jid, sends: &mut Vec<Stanza>) {
 }
 
 /// §3.2.2: unavailable presence of each available resource, for a contact that may see it no more.
-pub fn withdraw_from(state: &State, _: &Account, contact: &Jid, sends: &mut Vec<Stanza>) {
+pub fn withdraw_from(state: &State, contact: &Jid, sends: &mut Vec<Stanza>) {
     for (_, resource) in state.available() {
         sends.push(Stanza::presence(Some("unavailable"), &resource.link.jid, Some(contact), None));
     }
@@ -199,4 +198,9 @@ pub fn to_own(state: &State, own: &Jid, stanza: &Stanza) {
     for resource in state.resources.iter().filter(|resource: &&Resource| resource.is_available()) {
         resource.link.mailbox.put(|out| stanza.write_to(own, out));
     }
+}
+
+/// A probe on behalf of an account (RFC 6121 §4.3.1).
+pub fn probe(from: &Jid, to: &Jid) -> Stanza {
+    Stanza::presence(Some("probe"), from, Some(to), None)
 }

@@ -55,7 +55,7 @@ pub async fn send(
         let lost = before.subscription.has_from() && !step.item.subscription.has_from();
         if lost {
             // §3.2.2: unavailable presence goes ahead while the contact is still subscribed.
-            presence::withdraw_from(&state, account, &contact, &mut sends);
+            presence::withdraw_from(&state, &contact, &mut sends);
         }
         sends.push(stanza.between(&account.jid, &contact));
         let gained = !before.subscription.has_from() && step.item.subscription.has_from();
@@ -106,7 +106,7 @@ pub async fn receive(
     }
     if before.subscription.has_from() && !step.item.subscription.has_from() {
         // §3.3.3: the contact sees the account no longer.
-        presence::withdraw_from(&state, account, &contact, &mut sends);
+        presence::withdraw_from(&state, &contact, &mut sends);
     }
     if let Some(reply) = step.reply {
         sends.push(act_stanza(reply, &account.jid, &contact, stanza.id_raw()));
@@ -173,7 +173,7 @@ pub async fn remove_item(
         sends.push(act_stanza(Act::Unsubscribe, &account.jid, contact, None));
     }
     if before.subscription.has_from() {
-        presence::withdraw_from(&state, account, contact, &mut sends);
+        presence::withdraw_from(&state, contact, &mut sends);
     }
     if before.subscription.has_from() || before.request.is_some() {
         sends.push(act_stanza(Act::Unsubscribed, &account.jid, contact, None));

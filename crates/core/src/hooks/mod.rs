@@ -1,9 +1,18 @@
 //! The interface between the core and its extensions: a module says what it offers and where it
 //! acts, and meets stanzas, requests and changes there.
 
-pub mod iq;
+pub mod decision;
 pub mod manifest;
 pub mod module;
-pub mod passage;
+pub mod place;
 pub mod registry;
-pub mod session;
+pub mod reply;
+
+pub use crate::host::HostSettings;
+pub use crate::server::{BeforeLogin, Change, Offering, Passage, Registry, Request};
+pub use decision::{Delivery, Direction, Keep, Phase, Verdict};
+pub use manifest::{Manifest, Spec};
+pub use module::{ConfigError, Module};
+pub use place::{Stage, Target};
+pub use registry::Hooks;
+pub use reply::{IqResult, Reply, only_child};

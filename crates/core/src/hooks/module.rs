@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::hooks::manifest::Manifest;
 use crate::hooks::registry::Hooks;
 use crate::host::HostSettings;
+use crate::server::Registry;
 
 /// A fault in a module's section of the config.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -34,10 +35,10 @@ pub trait Module: Send + Sync + Sized + 'static {
 pub fn install<M: Module>(
     config: M::Config,
     host: &HostSettings,
-    registry: &mut crate::hooks::registry::Registry,
+    registry: &mut Registry,
 ) -> Result<(), ConfigError> {
     let module = Arc::new(M::new(config, host)?);
     registry.manifests.push(M::MANIFEST);
-    M::hooks(&mut Hooks::new(registry, module));
+    M::hooks(&mut Hooks::new(registry, module, M::MANIFEST.loaded));
     Ok(())
 }

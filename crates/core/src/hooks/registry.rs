@@ -4,50 +4,18 @@ use std::any::Any;
 use std::future::Future;
 use std::sync::Arc;
 
-use hashbrown::{Equivalent, HashMap};
-
+use hashbrown::Equivalent;
 use verona_xml::Writer;
 use verona_xmpp::stanza::{IqType, Kind};
 
 use crate::account::state::{Part, PartSpec};
-use crate::hooks::iq::{Answer, IqResult, Request, Target};
-use crate::hooks::manifest::Manifest;
-use crate::hooks::module::Module;
-use crate::hooks::passage::{Direction, Passage, Phase, Verdict};
-use crate::hooks::session::{BeforeLogin, Change, Offering, Stage};
-
-type Answering = Box<dyn Fn(Request) -> Answer + Send + Sync>;
-type Guarding = Box<dyn Fn(&mut Passage<'_>) -> Verdict + Send + Sync>;
-type Watching = Box<dyn Fn(&mut Passage<'_>) + Send + Sync>;
-type Changing = Box<dyn Fn(&mut Change<'_>) + Send + Sync>;
-type Advertising = Box<dyn Fn(&mut Offering<'_>) + Send + Sync>;
-type Registering = Box<dyn Fn(BeforeLogin) -> Answer + Send + Sync>;
-type Describing = Box<dyn Fn(&mut Writer) + Send + Sync>;
-
-/// All hooks of one host.
-#[derive(Default)]
-pub struct Registry {
-    /// What the installed modules say of themselves, in the order of the list.
-    pub manifests: Vec<Manifest>,
-    answers: HashMap<Key, Answering, ahash::RandomState>,
-    guards: [Vec<Guarding>; 2],
-    /// By direction, then stamp, keep, copy.
-    watchers: [[Vec<Watching>; 3]; 2],
-    changes: Vec<Changing>,
-    advertised: Vec<(Stage, Advertising)>,
-    before_login: Vec<(&'static str, Registering)>,
-    described: Vec<(Target, Describing)>,
-    /// What modules keep in memory with each account.
-    pub parts: Vec<PartSpec>,
-}
-
-#[derive(Eq, Hash, PartialEq)]
-struct Key {
-    target: Target,
-    set: bool,
-    ns: &'static str,
-    name: &'static str,
-}
+use crate::hooks::decision::{Direction, Phase, Verdict};
+use crate::hooks::place::{Stage, Target};
+use crate::hooks::reply::{Answer, IqResult};
+use crate::server::{
+    Answering, BeforeLogin, Change, Key, Offering, Passage, Registering, Registry, Request,
+};
+use crate::store::shape::Table;
 
 /// A key that is looked for; it hashes as the key does.
 #[derive(Hash)]
@@ -68,11 +36,16 @@ impl Equivalent<Key> for Wanted<'_> {
 pub struct Hooks<'a, M> {
     registry: &'a mut Registry,
     module: Arc<M>,
+    loaded: &'static [Table],
 }
 
-impl<'a, M: Module> Hooks<'a, M> {
-    pub(crate) fn new(registry: &'a mut Registry, module: Arc<M>) -> Self {
-        Self { registry, module }
+impl<'a, M: Send + Sync + 'static> Hooks<'a, M> {
+    pub(crate) fn new(
+        registry: &'a mut Registry,
+        module: Arc<M>,
+        loaded: &'static [Table],
+    ) -> Self {
+        Self { registry, module, loaded }
     }
 
     /// Answers IQs of type get with this element.
@@ -162,7 +135,7 @@ impl<'a, M: Module> Hooks<'a, M> {
     /// tables; an account without entries has none.
     pub fn part<P: Part>(&mut self) {
         self.registry.parts.push(PartSpec {
-            tables: M::MANIFEST.loaded,
+            tables: self.loaded,
             load: |entries| Box::new(P::load(entries)) as Box<dyn Any + Send>,
         });
     }

@@ -65,7 +65,7 @@ impl From<StoreError> for StanzaError {
     fn from(error: StoreError) -> Self {
         match error.fault {
             Fault::Full | Fault::Io => Self::new(Condition::ResourceConstraint),
-            Fault::Damaged | Fault::Unusable | Fault::Closed => {
+            Fault::Damaged | Fault::Unusable | Fault::Closed | Fault::Refused => {
                 Self::new(Condition::InternalServerError)
             }
         }

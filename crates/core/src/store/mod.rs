@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 
 use crate::store::batch::Batch;
 use crate::store::error::StoreError;
-use crate::store::shape::{Entry, Owner, Page, Record, Seq, Slice, Table, Tally};
+use crate::store::shape::{Entry, Owner, Page, Record, Seq, Slice, Table};
 use crate::store::ticket::Ticket;
 
 /// The result of asking a store.
@@ -55,9 +55,8 @@ pub trait Store: Send + Sync + 'static {
     /// A page of a log: the records that the slice selects, always in ascending order.
     fn page<'a>(&'a self, log: Table, owner: &'a Owner, slice: &'a Slice) -> Answer<'a, Page>;
 
-    /// How many records the slice selects, ignoring its `count_max`, and how many bytes of stanzas
-    /// they hold.
-    fn tally<'a>(&'a self, log: Table, owner: &'a Owner, slice: &'a Slice) -> Answer<'a, Tally>;
+    /// How many records the slice selects, ignoring its `count_max`.
+    fn count<'a>(&'a self, log: Table, owner: &'a Owner, slice: &'a Slice) -> Answer<'a, u64>;
 
     /// One record of a log.
     fn record<'a>(&'a self, log: Table, owner: &'a Owner, seq: Seq) -> Answer<'a, Option<Record>>;

@@ -110,12 +110,3 @@ pub struct Page {
     /// Whether the selection holds nothing further in the direction of reading.
     pub complete: bool,
 }
-
-/// How much a slice of a log selects.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Tally {
-    /// Records.
-    pub records: u64,
-    /// Bytes of their stanzas.
-    pub bytes: u64,
-}

@@ -10,20 +10,15 @@ use verona_xmpp::ns;
 use verona_xmpp::stanza::{IqType, Stanza};
 
 use crate::account::state::Resource;
-use crate::host::Host;
 use crate::link::Link;
 use crate::mailbox::Order;
-use crate::router::{Step, Trail};
-use crate::server::Server;
+use crate::server::{Host, Seat, Server};
 use crate::stream::open::{End, Open};
 use crate::token;
+use crate::trail::{Step, Trail};
 
 /// Answers bind requests until one succeeds.
-pub async fn until_bound(
-    open: &mut Open,
-    host: &Arc<Host>,
-    account: &Jid,
-) -> Result<Arc<Link>, End> {
+pub async fn until_bound(open: &mut Open, host: &Arc<Host>, account: &Jid) -> Result<Seat, End> {
     loop {
         let tree = open.element().await?;
         let text = tree.root().to_text(ns::CLIENT);
@@ -36,13 +31,13 @@ pub async fn until_bound(
         let Some(request) = request else { return Err(StreamCondition::NotAuthorized.into()) };
         let wanted = request.child("resource", ns::BIND).map(|element| element.text().into_owned());
         match bind(&open.server, host, account, wanted.as_deref()).await {
-            Ok(link) => {
+            Ok(seat) => {
                 let mut writer = Writer::new(ns::CLIENT);
-                writer.start("bind", ns::BIND).start("jid", ns::BIND).text(link.jid.as_str());
+                writer.start("bind", ns::BIND).start("jid", ns::BIND).text(seat.link.jid.as_str());
                 writer.end().end();
                 let answer = iq.result(&writer.finish());
                 open.send(answer.text()).await?;
-                return Ok(link);
+                return Ok(seat);
             }
             Err(error) => {
                 if let Some(answer) = iq.error_answer(&error) {
@@ -61,7 +56,7 @@ pub async fn bind(
     host: &Arc<Host>,
     account: &Jid,
     wanted: Option<&str>,
-) -> Result<Arc<Link>, StanzaError> {
+) -> Result<Seat, StanzaError> {
     let jid = match wanted.filter(|wanted| !wanted.is_empty()) {
         Some(wanted) => account
             .with_resource(wanted)
@@ -85,41 +80,45 @@ pub async fn bind(
         {
             return Err(StanzaError::new(Condition::ResourceConstraint).text("too many resources"));
         }
-        let old = taken.and_then(|place| state.resources.get(place)).map(|old| old.link.clone());
+        let old = taken.and_then(|place| state.resources.get(place)).map(|old| Seat {
+            link: old.link.clone(),
+            account: account.clone(),
+            host: host.clone(),
+        });
         if let Some(old) = old {
             drop(state);
-            old.mailbox.order(Order::End(StreamError::new(StreamCondition::Conflict)));
+            old.link.mailbox.order(Order::End(StreamError::new(StreamCondition::Conflict)));
             server.leave(&old, &mut trail);
             state = account.turn();
         }
         let now = server.clock.uptime_secs();
-        let link = Arc::new(Link::new(jid, account.clone(), host.clone(), now));
+        let link = Arc::new(Link::new(jid, now));
         state.resources.push(Resource::new(link.clone()));
         link
     };
     if let Step::Later(later) = server.carry_out(trail) {
         later.await;
     }
-    Ok(link)
+    Ok(Seat { link, account, host: host.clone() })
 }
 
 impl Server {
     /// Takes a session out of its account; contacts see it leave (RFC 6121 §4.5.2). Nothing happens
     /// when that was done before.
-    pub(crate) fn leave(self: &Arc<Self>, link: &Arc<Link>, trail: &mut Trail) {
-        let known = link.account.turn().resource_of(link).is_some();
+    pub(crate) fn leave(self: &Arc<Self>, seat: &Seat, trail: &mut Trail) {
+        let known = seat.account.turn().resource_of(&seat.link).is_some();
         if !known {
             return;
         }
-        let gone = Stanza::presence(Some("unavailable"), &link.jid, None, None);
-        self.becomes_unavailable(link, &gone, trail);
-        link.account.turn().resources.retain(|resource| !Arc::ptr_eq(&resource.link, link));
+        let gone = Stanza::presence(Some("unavailable"), &seat.link.jid, None, None);
+        self.becomes_unavailable(seat, &gone, trail);
+        seat.account.turn().resources.retain(|resource| !Arc::ptr_eq(&resource.link, &seat.link));
     }
 
     /// Ends a session: who is concerned hears of it.
-    pub async fn unbind(self: &Arc<Self>, link: &Arc<Link>) {
+    pub async fn unbind(self: &Arc<Self>, seat: &Seat) {
         let mut trail = Trail::default();
-        self.leave(link, &mut trail);
+        self.leave(seat, &mut trail);
         if let Step::Later(later) = self.carry_out(trail) {
             later.await;
         }
@@ -127,14 +126,14 @@ impl Server {
 
     /// Routes anew what could not be written to a session that is gone: messages to other resources
     /// or to the backlog, requests back to who asked (RFC 6120 §10.5.4).
-    pub async fn redeliver(self: &Arc<Self>, link: &Arc<Link>, left: &[u8]) {
+    pub async fn redeliver(self: &Arc<Self>, seat: &Seat, left: &[u8]) {
         let mut scanner = Scanner::elements(Limits::NONE, ns::CLIENT);
         let mut input = left;
         let mut trail = Trail::default();
         while let Ok(Some(Event::Element(frame))) = scanner.next(&mut input) {
             let Ok(stanza) = Stanza::adopt(&frame, ns::CLIENT, None) else { continue };
             // What was kept when it arrived is in the log already.
-            let own = link.account.jid.as_str();
+            let own = seat.account.jid.as_str();
             let kept = stanza.children().any(|child| {
                 child.ns == ns::SID
                     && child.tree().is_some_and(|t| t.root().attr("by") == Some(own))

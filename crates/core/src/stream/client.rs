@@ -9,9 +9,7 @@ use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
 use verona_xmpp::stream::{Content, Header, Opening, Version};
 
-use crate::host::Host;
-use crate::link::Link;
-use crate::server::Server;
+use crate::server::{Host, Seat, Server};
 use crate::stream::features::{self, Offers};
 use crate::stream::open::{End, Incoming, Open};
 use crate::stream::session::Session;
@@ -19,11 +17,12 @@ use crate::stream::wire::{Gone, Wire};
 use crate::stream::{bind, legacy, login};
 use crate::token;
 
-/// Serves a client's connection until it ends.
-pub async fn serve(server: Arc<Server>, wire: Box<dyn Wire>) {
+/// Serves a client's connection until it ends. `known` is called when somebody has logged in.
+pub async fn serve(server: Arc<Server>, wire: Box<dyn Wire>, known: Box<dyn FnOnce() + Send>) {
     // What negotiates is large and ends before the long-lived part begins.
     let session = Box::pin(negotiate(server, wire)).await;
     if let Some(session) = session {
+        known();
         session.run().await;
     }
 }
@@ -33,7 +32,7 @@ async fn negotiate(server: Arc<Server>, wire: Box<dyn Wire>) -> Option<Session> 
     let limit = Duration::from_secs(server.policy().limits.bind_secs);
     let mut client = Client { open: Open::new(server, wire), host: None, failures: 0 };
     let end = match tokio::time::timeout(limit, client.reach_session()).await {
-        Ok(Ok(link)) => return Some(client.session(link)),
+        Ok(Ok(seat)) => return Some(client.session(seat)),
         Ok(Err(end)) => end,
         // RFC 6120 §4.9.3.4.
         Err(_) => End::Error(StreamError::new(StreamCondition::ConnectionTimeout)),
@@ -52,7 +51,7 @@ struct Client {
 }
 
 impl Client {
-    async fn reach_session(&mut self) -> Result<Arc<Link>, End> {
+    async fn reach_session(&mut self) -> Result<Seat, End> {
         let header = self.first_header().await?;
         if header.version.major == 0 {
             return self.legacy(header).await;
@@ -61,10 +60,11 @@ impl Client {
         self.bind(account).await
     }
 
-    fn session(self, link: Arc<Link>) -> Session {
+    fn session(self, seat: Seat) -> Session {
         let Self { mut open, .. } = self;
+        open.wire.settle();
         let unread = open.take_unread();
-        Session::new(open.server, link, open.wire, open.scanner, unread)
+        Session::new(open.server, seat, open.wire, open.scanner, unread)
     }
 
     /// The first header must come soon.
@@ -201,7 +201,7 @@ impl Client {
     }
 
     /// RFC 6120 §7: a resource for who has logged in.
-    async fn bind(&mut self, account: Jid) -> Result<Arc<Link>, End> {
+    async fn bind(&mut self, account: Jid) -> Result<Seat, End> {
         let header = self.header().await?;
         if header.from.as_ref().is_some_and(|from| !from.same_bare(&account)) {
             return Err(StreamCondition::InvalidFrom.into());
@@ -213,7 +213,7 @@ impl Client {
     }
 
     /// compat(clients older than XMPP 1.0): a stream without a version, and XEP-0078.
-    async fn legacy(&mut self, header: Header) -> Result<Arc<Link>, End> {
+    async fn legacy(&mut self, header: Header) -> Result<Seat, End> {
         if !self.open.server.policy().legacy_auth {
             self.answer_header(&header, true).await?;
             return Err(StreamCondition::UnsupportedVersion.into());
@@ -226,7 +226,7 @@ impl Client {
         loop {
             let tree = self.open.element().await?;
             match legacy::answer(&mut self.open, &host, &tree).await? {
-                legacy::Outcome::Bound(link) => return Ok(link),
+                legacy::Outcome::Bound(seat) => return Ok(seat),
                 legacy::Outcome::Refused => self.failed()?,
                 legacy::Outcome::Answered => {}
                 legacy::Outcome::NotAsked => self.before_login(&host, tree).await?,

@@ -11,9 +11,9 @@ use verona_xmpp::sasl::context::{Context, Peer};
 use verona_xmpp::sasl::mechanism::Mechanism;
 use verona_xmpp::stanza::Stanza;
 
-use crate::hooks::session::{BeforeLogin, Offering, Stage};
-use crate::host::Host;
+use crate::hooks::place::Stage;
 use crate::router::iq_answer;
+use crate::server::{BeforeLogin, Host, Offering};
 use crate::stream::open::{End, Open};
 
 const NS_CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";

@@ -11,9 +11,7 @@ use verona_xmpp::ns;
 use verona_xmpp::stanza::{IqType, Stanza};
 
 use crate::account::credentials;
-use crate::host::Host;
-use crate::link::Link;
-use crate::server::Server;
+use crate::server::{Host, Seat, Server};
 use crate::stream::bind::bind;
 use crate::stream::login::note_failure;
 use crate::stream::open::{End, Open};
@@ -23,7 +21,7 @@ const NS: &str = "jabber:iq:auth";
 /// What became of an element.
 pub enum Outcome {
     /// Somebody is logged in and bound.
-    Bound(Arc<Link>),
+    Bound(Seat),
     /// The login failed, and the client was told.
     Refused,
     /// The request was answered.
@@ -44,10 +42,10 @@ pub async fn answer(open: &mut Open, host: &Arc<Host>, tree: &Tree) -> Result<Ou
         return Ok(Outcome::Answered);
     }
     match log_in(&open.server, host, query).await {
-        Ok(link) => {
-            tracing::info!(account = %link.account.jid, peer = %open.wire.peer(), "logged in (legacy)");
+        Ok(seat) => {
+            tracing::info!(account = %seat.account.jid, peer = %open.wire.peer(), "logged in (legacy)");
             open.send(iq.result("").text()).await?;
-            Ok(Outcome::Bound(link))
+            Ok(Outcome::Bound(seat))
         }
         Err(error) => {
             let refused = error.condition == Condition::NotAuthorized;
@@ -75,7 +73,7 @@ async fn log_in(
     server: &Arc<Server>,
     host: &Arc<Host>,
     query: Element<'_>,
-) -> Result<Arc<Link>, StanzaError> {
+) -> Result<Seat, StanzaError> {
     let field = |name| {
         let text = query.child(name, NS).map(|field| field.text().into_owned());
         text.filter(|text| !text.is_empty())

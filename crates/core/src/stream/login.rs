@@ -33,7 +33,10 @@ pub async fn sasl(open: &mut Open, auth: &Tree, offers: &Offers) -> Result<Resul
             Step::Challenge(data, awaiting) => {
                 let text =
                     encoding::encode_initial(Some(data.as_slice()).filter(|d| !d.is_empty()));
-                open.send_with(|w| drop(w.start("challenge", ns::SASL).text(&text).end())).await?;
+                open.send_with(|w| {
+                    w.start("challenge", ns::SASL).text(&text).end();
+                })
+                .await?;
                 let answer = open.element().await?;
                 respond(answer.root(), awaiting)?
             }
@@ -52,7 +55,10 @@ pub async fn sasl(open: &mut Open, auth: &Tree, offers: &Offers) -> Result<Resul
                     "logged in"
                 );
                 let data = success.data.as_deref().map(encoding::encode).unwrap_or_default();
-                open.send_with(|w| drop(w.start("success", ns::SASL).text(&data).end())).await?;
+                open.send_with(|w| {
+                    w.start("success", ns::SASL).text(&data).end();
+                })
+                .await?;
                 return Ok(Ok(account));
             }
             Step::Failure(failure) => {
@@ -118,7 +124,10 @@ async fn refuse(open: &mut Open, failure: &Failure) -> Result<(), End> {
     );
     note_failure(&open.server, peer).await;
     let name = failure.error.name();
-    open.send_with(|w| drop(w.start("failure", ns::SASL).empty(name, ns::SASL).end())).await
+    open.send_with(|w| {
+        w.start("failure", ns::SASL).empty(name, ns::SASL).end();
+    })
+    .await
 }
 
 /// Counts a failed login, and waits when the address had too many.

@@ -21,13 +21,12 @@ use verona_xmpp::ns;
 use verona_xmpp::stanza::Stanza;
 
 use crate::limits::{CLOSE_SECS, UNCOMMITTED_PER_SESSION_MAX};
-use crate::link::Link;
 use crate::mailbox::{Order, spare};
-use crate::router::{Kept, Step, Trail};
-use crate::server::Server;
+use crate::server::{Seat, Server};
 use crate::store::error::Fault;
 use crate::stream::open::stream_error;
 use crate::stream::wire::Wire;
+use crate::trail::{Kept, Step, Trail};
 
 /// Bytes read at a time.
 const READ: usize = 16 * 1024;
@@ -38,7 +37,7 @@ const STANZA_BURST_SECS: u64 = 10;
 /// A session with its stream.
 pub struct Session {
     server: Arc<Server>,
-    link: Arc<Link>,
+    seat: Seat,
     wire: Box<dyn Wire>,
     scanner: Scanner,
     /// Received, and not looked at because a stanza before it is still in hand.
@@ -64,10 +63,10 @@ pub enum End {
 }
 
 impl Session {
-    /// The session of a link; `unread` is what the peer sent behind its bind request.
+    /// A session on its stream; `unread` is what the peer sent behind its bind request.
     pub fn new(
         server: Arc<Server>,
-        link: Arc<Link>,
+        seat: Seat,
         wire: Box<dyn Wire>,
         mut scanner: Scanner,
         unread: Vec<u8>,
@@ -75,7 +74,7 @@ impl Session {
         scanner.set_limits(server.policy().limits.after_login());
         Self {
             server,
-            link,
+            seat,
             wire,
             scanner,
             rest: unread,
@@ -125,7 +124,7 @@ impl Session {
             let Poll::Ready(outcome) = Pin::new(&mut first.ticket).poll(context) else { return };
             let Some(kept) = self.uncommitted.pop_front() else { return };
             let Err(error) = outcome else { continue };
-            tracing::error!(jid = %self.link.jid, %error, "a message could not be kept");
+            tracing::error!(jid = %self.seat.link.jid, %error, "a message could not be kept");
             let condition = match error.fault {
                 Fault::Full | Fault::Io => Condition::ResourceConstraint,
                 _ => Condition::InternalServerError,
@@ -167,7 +166,7 @@ impl Session {
                 spare::give(std::mem::take(&mut self.writing));
                 self.written = 0;
             }
-            let Poll::Ready((waiting, order)) = self.link.mailbox.poll_take(context) else {
+            let Poll::Ready((waiting, order)) = self.seat.link.mailbox.poll_take(context) else {
                 return Ok(None);
             };
             self.writing = waiting;
@@ -185,7 +184,7 @@ impl Session {
         let mut buffer = ReadBuf::uninit(&mut stack);
         match ready!(Pin::new(&mut self.wire).poll_read(context, &mut buffer)) {
             Ok(()) if !buffer.filled().is_empty() => {
-                self.link.heard(self.server.clock.uptime_secs());
+                self.seat.link.heard(self.server.clock.uptime_secs());
                 self.pace.spend(buffer.filled().len(), &self.server);
                 Poll::Ready(self.take_in(buffer.filled(), context))
             }
@@ -199,7 +198,7 @@ impl Session {
         loop {
             let step = match self.scanner.next(&mut input) {
                 Ok(None) => return None,
-                Ok(Some(Event::Element(frame))) => match handle(&self.server, &self.link, &frame) {
+                Ok(Some(Event::Element(frame))) => match handle(&self.server, &self.seat, &frame) {
                     Ok(step) => step,
                     Err(end) => return Some(end),
                 },
@@ -230,18 +229,18 @@ impl Session {
         if let Some(later) = self.later.take() {
             later.await;
         }
-        let left = self.link.mailbox.close();
-        self.server.unbind(&self.link).await;
+        let left = self.seat.link.mailbox.close();
+        self.server.unbind(&self.seat).await;
         let mut last = self.writing.split_off(self.written.min(self.writing.len()));
         match end {
             End::Gone => {
-                tracing::info!(jid = %self.link.jid, "connection lost");
-                self.server.redeliver(&self.link, &left).await;
+                tracing::info!(jid = %self.seat.link.jid, "connection lost");
+                self.server.redeliver(&self.seat, &left).await;
                 return;
             }
             End::Closed => last.extend_from_slice(&left),
             End::Error(error) => {
-                tracing::info!(jid = %self.link.jid, %error, "session ends");
+                tracing::info!(jid = %self.seat.link.jid, %error, "session ends");
                 last.extend_from_slice(&left);
                 last.extend_from_slice(error.to_xml().as_bytes());
             }
@@ -253,20 +252,20 @@ impl Session {
             self.wire.shutdown().await
         };
         let _ = tokio::time::timeout(limit, closing).await;
-        tracing::info!(jid = %self.link.jid, "session ended");
+        tracing::info!(jid = %self.seat.link.jid, "session ended");
     }
 }
 
 /// Hands one element on; `unsupported-stanza-type` when it is no stanza (RFC 6120 §4.9.3.24).
-fn handle(server: &Arc<Server>, link: &Arc<Link>, frame: &Frame<'_>) -> Result<Step, End> {
-    let Ok(stanza) = Stanza::adopt(frame, ns::CLIENT, Some(&link.jid)) else {
+fn handle(server: &Arc<Server>, seat: &Seat, frame: &Frame<'_>) -> Result<Step, End> {
+    let Ok(stanza) = Stanza::adopt(frame, ns::CLIENT, Some(&seat.link.jid)) else {
         return Err(End::Error(StreamCondition::UnsupportedStanzaType.into()));
     };
     let back = stanza.clone();
     // A panic in a module ends its stanza, not the session.
-    let handled = std::panic::catch_unwind(AssertUnwindSafe(|| server.handle(link, stanza)));
+    let handled = std::panic::catch_unwind(AssertUnwindSafe(|| server.handle(seat, stanza)));
     Ok(handled.unwrap_or_else(|_| {
-        tracing::error!(jid = %link.jid, "a module panicked");
+        tracing::error!(jid = %seat.link.jid, "a module panicked");
         let mut trail = Trail::default();
         trail.bounce(&back, &StanzaError::new(Condition::InternalServerError));
         server.carry_out(trail)

@@ -24,6 +24,9 @@ pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {
 
     /// What SASL can be bound to (RFC 9266, RFC 5929); nothing without TLS.
     fn bindings(&self) -> Bindings;
+
+    /// Gives back what is of use only until the login.
+    fn settle(&mut self);
 }
 
 /// The place of a wire that has been taken away: nothing can be read from it or written to it.
@@ -73,6 +76,8 @@ impl Wire for Gone {
     fn bindings(&self) -> Bindings {
         Bindings::default()
     }
+
+    fn settle(&mut self) {}
 }
 
 /// The channel bindings of a connection.

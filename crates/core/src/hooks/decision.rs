@@ -1,15 +1,7 @@
-//! A stanza on its way through one account's turn, as the watchers see it.
-
-use std::sync::Arc;
+//! What is decided about a stanza on its way through an account's turn.
 
 use smallvec::SmallVec;
 use verona_xmpp::error::{Condition, StanzaError};
-use verona_xmpp::stanza::Stanza;
-
-use crate::account::Account;
-use crate::account::state::State;
-use crate::host::Host;
-use crate::link::Link;
 
 /// Which way a stanza goes, seen from the account whose turn it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -63,28 +55,4 @@ pub enum Delivery {
     /// Nowhere, in silence.
     #[default]
     Ignore,
-}
-
-/// A stanza within the turn of one account.
-pub struct Passage<'a> {
-    /// The account's host.
-    pub host: &'a Host,
-    /// The account whose turn it is.
-    pub account: &'a Account,
-    /// Its state, loaded and locked.
-    pub state: &'a mut State,
-    /// Which way the stanza goes.
-    pub direction: Direction,
-    /// The stanza; watchers in the stamp phase may replace it.
-    pub stanza: &'a mut Stanza,
-    /// The session that sent it, when outbound.
-    pub link: Option<&'a Arc<Link>>,
-    /// Why it is kept; set before the keep phase by the rules of RFC 6121 §8.5.
-    pub keep: Keep,
-    /// Where it goes, when inbound; decided before the keep phase.
-    pub delivery: Delivery,
-    /// Stanzas to be routed when the turn is over, by the router alone.
-    pub sends: &'a mut Vec<Stanza>,
-    /// Copies to resources of this account, written when the turn's own delivery is done.
-    pub copies: SmallVec<[(usize, Stanza); 2]>,
 }

@@ -1,0 +1,59 @@
+//! The account's message log, and its tail that waits for the next resource (XEP-0160).
+
+use verona_xml::Writer;
+use verona_xmpp::date;
+use verona_xmpp::jid::Jid;
+use verona_xmpp::ns;
+use verona_xmpp::stanza::Stanza;
+
+use crate::account::state::State;
+use crate::limits::{OFFLINE_BYTES_MAX, OFFLINE_MESSAGES_MAX};
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::shape::{Owner, Record, Seq, Slice, Table};
+
+/// The log of the messages an account sent and received, as far as they are kept.
+pub const LOG: Table = Table::log("messages");
+
+/// The record waits for the account's next login.
+pub const OFFLINE: u32 = 1;
+/// The record belongs to the archive.
+pub const ARCHIVE: u32 = 2;
+/// The account sent it; else it received it.
+pub const OUTBOUND: u32 = 4;
+
+/// How many messages wait for an account, and about how many bytes they have.
+pub async fn waiting(owner: &Owner, store: &dyn Store) -> Result<(u64, u64), StoreError> {
+    let mut slice = Slice { flags_any: OFFLINE, ..Slice::default() };
+    let count = store.count(LOG, owner, &slice).await?;
+    if count == 0 {
+        return Ok((0, 0));
+    }
+    slice.count_max = usize::try_from(OFFLINE_MESSAGES_MAX).unwrap_or(usize::MAX);
+    let page = store.page(LOG, owner, &slice).await?;
+    let bytes: usize = page.records.iter().map(|record| record.stanza.len()).sum();
+    Ok((count, u64::try_from(bytes).unwrap_or(u64::MAX)))
+}
+
+/// Whether the account's quota has room for one more message.
+pub fn has_room(state: &State, bytes: usize) -> bool {
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    state.log.offline_count < OFFLINE_MESSAGES_MAX
+        && state.log.offline_bytes.saturating_add(bytes) <= OFFLINE_BYTES_MAX
+}
+
+/// A message from the log as it is delivered later: with the time of its arrival and whose word
+/// that is (XEP-0203 §2, XEP-0160 §3).
+pub fn delayed(own: &Jid, record: &Record) -> Option<Stanza> {
+    let stanza = Stanza::parse(std::str::from_utf8(&record.stanza).ok()?).ok()?;
+    let mut writer = Writer::new(ns::CLIENT);
+    writer.start("delay", ns::DELAY);
+    writer.attr("from", own.domain());
+    writer.attr("stamp", &date::write(micros(record.seq))).end();
+    Some(stanza.with_child(&writer.finish()))
+}
+
+/// The time that a place in the log stands for, as dates are written.
+fn micros(seq: Seq) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
+}

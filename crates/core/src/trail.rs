@@ -1,0 +1,101 @@
+//! What is still to be done for the stanza in hand, and how far that got.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use verona_xmpp::error::StanzaError;
+use verona_xmpp::jid::Jid;
+use verona_xmpp::stanza::Stanza;
+
+use crate::account::Account;
+use crate::account::transition::Act;
+use crate::hooks::decision::Verdict;
+use crate::hooks::reply::Answer;
+use crate::link::Link;
+use crate::mailbox::Put;
+use crate::store::ticket::Ticket;
+
+/// A message that is being made durable, with what it takes to tell its sender of a failure.
+#[derive(Debug)]
+pub struct Kept {
+    /// When it is durable.
+    pub ticket: Ticket,
+    /// The message as it came.
+    pub stanza: Stanza,
+}
+
+/// What is still to be done for the stanza in hand.
+#[derive(Default)]
+pub struct Trail {
+    /// Stanzas to be routed, in order, each with `to` and `from`.
+    pub sends: VecDeque<Stanza>,
+    /// Messages that were appended to a log.
+    pub kept: Vec<Kept>,
+    /// A session whose mailbox is over its bound: the source pauses.
+    pub crowded: Option<Arc<Link>>,
+    /// The session that the stanza in hand came from.
+    pub origin: Option<Arc<Link>>,
+}
+
+/// How far handling a stanza got.
+pub enum Step {
+    /// To the end, with these messages on their way to the disk.
+    Done(Vec<Kept>),
+    /// The source waits for this before it hands in its next stanza.
+    Later(BoxFuture<'static, Vec<Kept>>),
+}
+
+/// What one stanza needs before it can be routed on.
+pub(crate) enum Need {
+    /// Nothing.
+    Nothing,
+    /// This account in memory; then the stanza comes again.
+    Account(Jid, Stanza),
+    /// A module's answer, asked when the account's turn is over.
+    Ask(Stanza),
+    /// A change of a subscription.
+    Subscription(Arc<Account>, Act, Stanza),
+    /// The answer of a module to a request.
+    Answer(Stanza, Answer),
+}
+
+impl Trail {
+    /// A trail that begins with one stanza.
+    pub fn of(stanza: Stanza, origin: Option<Arc<Link>>) -> Self {
+        Self { sends: VecDeque::from([stanza]), origin, ..Self::default() }
+    }
+
+    /// Puts what a turn wants sent behind what is waiting.
+    pub fn extend(&mut self, sends: Vec<Stanza>) {
+        self.sends.extend(sends);
+    }
+
+    /// Sends a stanza back with an error to who sent it, where one is due (RFC 6120 §8.3.1).
+    pub fn bounce(&mut self, stanza: &Stanza, error: &StanzaError) {
+        if let Some(answer) = stanza.error_answer(error) {
+            self.sends.push_back(answer);
+        }
+    }
+
+    /// Writes a stanza to a session.
+    pub fn write(&mut self, link: &Arc<Link>, write: impl FnOnce(&mut Vec<u8>)) -> Put {
+        let put = link.mailbox.put(write);
+        if put == Put::Crowded {
+            self.crowded = Some(link.clone());
+        }
+        put
+    }
+}
+
+/// What a guard decided, carried out: true when the stanza goes on.
+pub(crate) fn passes(verdict: Verdict, stanza: &Stanza, trail: &mut Trail) -> bool {
+    match verdict {
+        Verdict::Pass => true,
+        Verdict::Drop => false,
+        Verdict::Refuse(error) => {
+            trail.bounce(stanza, &error);
+            false
+        }
+    }
+}

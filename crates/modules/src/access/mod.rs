@@ -1,0 +1,3 @@
+//! Who may reach whom.
+
+pub mod blocking;

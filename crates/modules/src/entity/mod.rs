@@ -1,0 +1,3 @@
+//! What entities tell of themselves: that they are there, what they are and what they can.
+
+pub mod ping;

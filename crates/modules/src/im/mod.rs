@@ -1,0 +1,3 @@
+//! Instant messaging: the roster and what concerns messages.
+
+pub mod roster;

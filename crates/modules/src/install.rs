@@ -1,0 +1,18 @@
+//! The list of all modules, in the order in which they act within a phase.
+
+use verona_core::hooks::module::{ConfigError, install};
+use verona_core::hooks::registry::Registry;
+use verona_core::host::{Host, HostSettings};
+
+use crate::access::blocking::Blocking;
+use crate::entity::ping::Ping;
+use crate::im::roster::Roster;
+
+/// Makes a host with all modules.
+pub fn host(settings: HostSettings) -> Result<Host, ConfigError> {
+    let mut registry = Registry::default();
+    install::<Ping>((), &settings, &mut registry)?;
+    install::<Roster>((), &settings, &mut registry)?;
+    install::<Blocking>((), &settings, &mut registry)?;
+    Ok(Host::new(settings, registry))
+}

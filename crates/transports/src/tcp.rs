@@ -1,0 +1,257 @@
+//! TCP listeners: connections are taken fast and cheaply, bounded per address before a login.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use verona_core::server::Server;
+use verona_core::stream::client;
+use verona_core::stream::wire::{Bindings, Wire};
+
+use crate::admission::Admission;
+use crate::tls::accept::AcceptError;
+use crate::tls::binding::Secured;
+use crate::tls::certificates::Certificates;
+use crate::tls::door::Door;
+use crate::tls::stream::TlsStream;
+
+/// Connections that the kernel holds until they are taken.
+const BACKLOG: i32 = 4_096;
+
+/// How long data under way may stay without an answer before the connection counts as dead.
+const UNANSWERED_MAX: Duration = Duration::from_secs(90);
+
+/// Silence after which the kernel begins to ask whether the peer's machine is still there.
+const KEEPALIVE: Duration = Duration::from_secs(120);
+
+/// How long the listener rests when the process is out of file descriptors.
+const EXHAUSTED: Duration = Duration::from_millis(200);
+
+/// What a listener does with a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Service {
+    /// Clients, in plaintext until STARTTLS (RFC 6120 §5).
+    Client,
+    /// Clients, with TLS from the first byte (XEP-0368).
+    ClientTls,
+}
+
+/// What connections need.
+#[derive(Clone)]
+pub struct Shared {
+    /// The server.
+    pub server: Arc<Server>,
+    /// The certificates.
+    pub certificates: Arc<Certificates>,
+    /// Who may come in.
+    pub admission: Arc<Admission>,
+}
+
+/// Opens a listening socket; IPv6 ones also take IPv4 when they are for all addresses.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Takes connections until the future is dropped.
+pub async fn listen(listener: TcpListener, service: Service, shared: Shared) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => welcome(stream, peer, service, &shared),
+            Err(error) => {
+                tracing::warn!(%error, "cannot take a connection");
+                tokio::time::sleep(EXHAUSTED).await;
+            }
+        }
+    }
+}
+
+fn welcome(stream: TcpStream, peer: SocketAddr, service: Service, shared: &Shared) {
+    let limits = shared.server.policy().limits.clone();
+    let Some(guest) = shared.admission.admit(peer.ip(), &limits) else {
+        tracing::debug!(%peer, "too many connections from this address");
+        return;
+    };
+    if let Err(error) = tune(&stream) {
+        tracing::debug!(%peer, %error, "connection is gone");
+        return;
+    }
+    let socket = Plain { stream, peer: peer.ip(), certificates: shared.certificates.clone() };
+    let server = shared.server.clone();
+    tokio::spawn(async move {
+        let limit = Duration::from_secs(limits.tls_secs);
+        let wire = Box::pin(open(socket, service, limit)).await;
+        let Some(wire) = wire else { return };
+        // Once logged in, the connection counts no more among the unknown ones.
+        client::serve(server, wire, Box::new(move || drop(guest))).await;
+    });
+}
+
+/// Without delay, and with an end for peers that are gone (SECURITY: half-open connections).
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_user_timeout(Some(UNANSWERED_MAX))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
+}
+
+async fn open(socket: Plain, service: Service, limit: Duration) -> Option<Box<dyn Wire>> {
+    match service {
+        Service::Client => Some(Box::new(socket)),
+        Service::ClientTls => {
+            let peer = socket.peer;
+            match tokio::time::timeout(limit, socket.secure(Door::Client, None)).await {
+                Ok(Ok(wire)) => Some(wire),
+                Ok(Err(error)) => {
+                    tracing::info!(%peer, %error, "TLS failed");
+                    None
+                }
+                Err(_) => {
+                    tracing::info!(%peer, "TLS took too long");
+                    None
+                }
+            }
+        }
+    }
+}
+
+/// A connection in plaintext.
+struct Plain {
+    stream: TcpStream,
+    peer: IpAddr,
+    certificates: Arc<Certificates>,
+}
+
+impl Plain {
+    async fn secure(self, door: Door, domain: Option<&str>) -> Result<Box<dyn Wire>, AcceptError> {
+        let Self { stream, peer, certificates } = self;
+        let (stream, secured) = certificates.accept(stream, door, domain).await?;
+        tracing::debug!(%peer, protocol = %secured.protocol, "TLS");
+        Ok(Box::new(Tls { stream, peer, secured: Some(Box::new(secured)) }))
+    }
+}
+
+impl Wire for Plain {
+    fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
+    fn is_secure(&self) -> bool {
+        false
+    }
+
+    fn can_start_tls(&self) -> bool {
+        true
+    }
+
+    fn start_tls(self: Box<Self>, domain: &str) -> BoxFuture<'static, io::Result<Box<dyn Wire>>> {
+        let domain = domain.to_owned();
+        Box::pin(async move {
+            let peer = self.peer;
+            self.secure(Door::StartTls, Some(&domain)).await.map_err(|error| {
+                tracing::info!(%peer, %error, "TLS failed");
+                io::Error::other(error)
+            })
+        })
+    }
+
+    fn bindings(&self) -> Bindings {
+        Bindings::default()
+    }
+
+    fn settle(&mut self) {}
+}
+
+/// A connection with TLS.
+struct Tls {
+    stream: TlsStream<TcpStream>,
+    peer: IpAddr,
+    /// What the handshake told; of use only until the login.
+    secured: Option<Box<Secured>>,
+}
+
+impl Wire for Tls {
+    fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
+    fn is_secure(&self) -> bool {
+        true
+    }
+
+    fn can_start_tls(&self) -> bool {
+        false
+    }
+
+    fn start_tls(self: Box<Self>, _: &str) -> BoxFuture<'static, io::Result<Box<dyn Wire>>> {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
+
+    fn bindings(&self) -> Bindings {
+        let Some(secured) = &self.secured else { return Bindings::default() };
+        Bindings {
+            exporter: secured.exporter.map(|exporter| exporter.to_vec()),
+            end_point: secured.certificate.end_point.as_deref().map(<[u8]>::to_vec),
+        }
+    }
+
+    fn settle(&mut self) {
+        self.secured = None;
+    }
+}
+
+/// Passes the calls of a byte stream on to the field `stream`.
+macro_rules! pass_on {
+    ($name:ty) => {
+        impl AsyncRead for $name {
+            fn poll_read(
+                mut self: Pin<&mut Self>,
+                context: &mut Context<'_>,
+                buffer: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
+                Pin::new(&mut self.stream).poll_read(context, buffer)
+            }
+        }
+
+        impl AsyncWrite for $name {
+            fn poll_write(
+                mut self: Pin<&mut Self>,
+                context: &mut Context<'_>,
+                bytes: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                Pin::new(&mut self.stream).poll_write(context, bytes)
+            }
+
+            fn poll_flush(
+                mut self: Pin<&mut Self>,
+                context: &mut Context<'_>,
+            ) -> Poll<io::Result<()>> {
+                Pin::new(&mut self.stream).poll_flush(context)
+            }
+
+            fn poll_shutdown(
+                mut self: Pin<&mut Self>,
+                context: &mut Context<'_>,
+            ) -> Poll<io::Result<()>> {
+                Pin::new(&mut self.stream).poll_shutdown(context)
+            }
+        }
+    };
+}
+
+pass_on!(Plain);
+pass_on!(Tls);
