@@ -9,6 +9,7 @@ pub mod control;
 pub mod logging;
 pub mod process;
 pub mod serve;
+pub mod settings;
 pub mod storage;
 
 #[cfg(test)]

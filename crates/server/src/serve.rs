@@ -8,9 +8,9 @@ use futures_util::future::BoxFuture;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use verona_transports::tls::certificates::{Certificates, Site};
+use verona_transports::tls::certificates::Certificates;
 
-use crate::assembly::{Assembly, MODULES, Parts};
+use crate::assembly::{Assembly, Parts};
 use crate::check::certificates::WARNING_DAYS;
 use crate::check::config::weaker;
 use crate::command::failure::Failure;
@@ -18,6 +18,7 @@ use crate::config::load::Config;
 use crate::control::listener::{Control, ControlSocket};
 use crate::control::protocol::{Answer, Request, Status};
 use crate::process::{self, Stage};
+use crate::settings::{MODULES, sites};
 use crate::{logging, storage};
 
 /// How long the end may take; who is not gone by then is cut off.
@@ -66,7 +67,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
                 tracing::warn!("some streams took too long to end");
             }
         }
-        () = signals.to_end() => tracing::warn!("told again to end, so at once"),
+        () = signals.end.wanted() => tracing::warn!("told again to end, so at once"),
     }
     control.abort();
     // The task owns the socket; its file is removed with it.
@@ -124,7 +125,7 @@ impl Shell {
         renewal.tick().await;
         loop {
             tokio::select! {
-                () = signals.to_end() => return,
+                () = signals.end.wanted() => return,
                 () = self.end.notified() => return,
                 _ = signals.hangup.recv() => {
                     if let Err(message) = self.reload().await {
@@ -158,7 +159,7 @@ impl Shell {
                         restart it for that"
                 .to_owned());
         }
-        let mut notes = self.assembly.reload(&new).await?;
+        let mut notes = self.assembly.reload(&old, &new).await?;
         self.config.store(Arc::new(new));
         notes.extend(self.reload_certificates());
         for note in &notes {
@@ -221,30 +222,32 @@ impl Control for Shell {
 /// The signals that mean something.
 struct Signals {
     hangup: Signal,
+    end: End,
+}
+
+/// Those that mean the end.
+struct End {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
     fn catch() -> std::io::Result<Self> {
-        Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
+        let end = End {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-        })
+        };
+        Ok(Self { hangup: signal(SignalKind::hangup())?, end })
     }
+}
 
-    async fn to_end(&mut self) {
+impl End {
+    async fn wanted(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
     }
-}
-
-fn sites(config: &Config) -> Vec<Site> {
-    let site = |domain: &str| Site { domain: domain.to_owned(), services: Vec::new() };
-    config.domains().map(site).collect()
 }
 
 fn warn_of_expiry(certificates: &Certificates) {

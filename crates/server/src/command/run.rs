@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::assembly::MODULES;
 use crate::command::args::{self, Cli, Command, Show};
 use crate::command::failure::{Failure, print};
 use crate::command::{account, check, running};
@@ -13,6 +12,7 @@ use crate::config::load::Config;
 use crate::config::problem::Problems;
 use crate::config::show::{Detail, json, reference, show};
 use crate::serve;
+use crate::settings::MODULES;
 
 /// Does what the command line says and tells how it went.
 pub fn main() -> ExitCode {

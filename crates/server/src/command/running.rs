@@ -68,7 +68,6 @@ fn text(status: &Status) -> String {
         let _ = writeln!(text, "{name}: {}", addresses.join(", "));
     }
     let _ = writeln!(text, "sessions: {}", status.sessions);
-    let _ = writeln!(text, "connections without a session: {}", status.unbound);
     for (name, figure) in &status.figures {
         let _ = writeln!(text, "{name}: {figure}");
     }
@@ -98,13 +97,12 @@ mod tests {
             hosts: vec!["montague.lit".to_owned()],
             listening: [("c2s".to_owned(), vec!["[::]:5222".parse().expect("an address")])].into(),
             sessions: 7,
-            unbound: 1,
             figures: [("accounts in memory".to_owned(), 9)].into(),
         };
         assert_eq!(
             text(&status),
             "verona 1.2.3 runs as process 42 since 1 d 1 h\nhosts: montague.lit\nc2s: [::]:5222\n\
-             sessions: 7\nconnections without a session: 1\naccounts in memory: 9\n"
+             sessions: 7\naccounts in memory: 9\n"
         );
         assert_eq!([59, 60, 3_660].map(duration), ["59 s", "1 min", "1 h 1 min"]);
     }

@@ -73,8 +73,6 @@ pub struct Status {
     pub listening: BTreeMap<String, Vec<SocketAddr>>,
     /// Bound resources.
     pub sessions: u64,
-    /// Connections that have no bound resource.
-    pub unbound: u64,
     /// Other figures, by name.
     pub figures: BTreeMap<String, u64>,
 }
