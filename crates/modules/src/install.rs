@@ -1,8 +1,8 @@
 //! The list of all modules, in the order in which they act within a phase.
 
-use verona_core::hooks::module::{ConfigError, install};
-use verona_core::hooks::registry::Registry;
-use verona_core::host::{Host, HostSettings};
+use verona_core::hooks::module::install;
+use verona_core::hooks::{ConfigError, HostSettings, Registry};
+use verona_core::server::Host;
 
 use crate::access::blocking::Blocking;
 use crate::entity::ping::Ping;

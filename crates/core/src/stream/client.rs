@@ -193,8 +193,8 @@ impl Client {
 
     /// An IQ that a module answers before a login, such as registration.
     async fn before_login(&mut self, host: &Arc<Host>, tree: Tree) -> Result<(), End> {
-        let answer = features::answer_before_login(&self.open, host, &tree).await?;
-        match answer {
+        let (server, peer) = (self.open.server.clone(), self.open.wire.peer());
+        match features::answer_before_login(server, peer, host, &tree).await {
             Some(text) => self.open.send(&text).await,
             None => Err(StreamCondition::NotAuthorized.into()),
         }

@@ -1,5 +1,6 @@
 //! RFC 6120 §4.3.2: the features that a stream offers at each of its stages.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use verona_xml::{Tree, Writer};
@@ -13,8 +14,8 @@ use verona_xmpp::stanza::Stanza;
 
 use crate::hooks::place::Stage;
 use crate::router::iq_answer;
-use crate::server::{BeforeLogin, Host, Offering};
-use crate::stream::open::{End, Open};
+use crate::server::{BeforeLogin, Host, Offering, Server};
+use crate::stream::open::Open;
 
 const NS_CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";
 const NS_IQ_AUTH: &str = "http://jabber.org/features/iq-auth";
@@ -130,23 +131,18 @@ fn write(build: impl FnOnce(&mut Writer)) -> String {
 
 /// The answer to an IQ on a stream that is not logged in; None when it may not be asked.
 pub async fn answer_before_login(
-    open: &Open,
+    server: Arc<Server>,
+    peer: IpAddr,
     host: &Arc<Host>,
     tree: &Tree,
-) -> Result<Option<String>, End> {
-    let Ok(iq) = Stanza::parse(&tree.root().to_text(ns::CLIENT)) else { return Ok(None) };
-    let request = BeforeLogin {
-        iq: iq.clone(),
-        host: host.clone(),
-        server: open.server.clone(),
-        peer: open.wire.peer(),
-    };
+) -> Option<String> {
+    let iq = Stanza::parse(&tree.root().to_text(ns::CLIENT)).ok()?;
+    let request = BeforeLogin { iq: iq.clone(), host: host.clone(), server, peer };
     if iq.id_raw().is_none() || !iq.has_due_children() {
         let error = iq.error_answer(&StanzaError::new(Condition::BadRequest));
-        return Ok(error.map(|error| error.text().to_owned()));
+        return error.map(|error| error.text().to_owned());
     }
-    let asked = host.registry().before_login(request);
-    let Some(asked) = asked else { return Ok(None) };
+    let asked = host.registry().before_login(request)?;
     let answer = asked.await;
-    Ok(iq_answer(&iq, answer).map(|answer| answer.text().to_owned()))
+    iq_answer(&iq, answer).map(|answer| answer.text().to_owned())
 }
