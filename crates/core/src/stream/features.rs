@@ -50,7 +50,8 @@ impl Offers {
             secure,
             from: from.filter(|_| secure).map(|from| from.bare().to_string()),
             certificate: Vec::new(),
-            normalize: |text| Some(Jid::parse(text).ok()?.bare().to_string()),
+            // RFC 6120 §6.3.8: who a client acts as is a bare JID.
+            normalize: |text| Jid::parse(text).ok().filter(Jid::is_bare).map(|jid| jid.to_string()),
             decoy: open.server.decoy.clone(),
         };
         Self { may_log_in, sasl: Arc::new(context) }
