@@ -10,7 +10,7 @@ use verona_xmpp::ns;
 use verona_xmpp::sasl::binding::{ChannelBinding, Offer};
 use verona_xmpp::sasl::context::{Context, Peer};
 use verona_xmpp::sasl::mechanism::Mechanism;
-use verona_xmpp::stanza::Stanza;
+use verona_xmpp::stanza::{IqType, Stanza};
 
 use crate::hooks::place::Stage;
 use crate::router::iq_answer;
@@ -138,6 +138,9 @@ pub async fn answer_before_login(
     tree: &Tree,
 ) -> Option<String> {
     let iq = Stanza::parse(&tree.root().to_text(ns::CLIENT)).ok()?;
+    if !matches!(iq.iq_type(), Some(IqType::Get | IqType::Set)) {
+        return None;
+    }
     let request = BeforeLogin { iq: iq.clone(), host: host.clone(), server, peer };
     if iq.id_raw().is_none() || !iq.has_due_children() {
         let error = iq.error_answer(&StanzaError::new(Condition::BadRequest));
