@@ -19,6 +19,7 @@ pub struct Index {
     pub(crate) uses_outer_prefix: bool,
     pub(crate) uses_outer_default: bool,
     plain: bool,
+    wide_names: bool,
     /// Namespace declarations included.
     pub(crate) attrs: SmallVec<[AttrAt; 8]>,
     pub(crate) children: SmallVec<[ChildAt; 4]>,
@@ -64,6 +65,13 @@ impl Index {
         self.plain
     }
 
+    /// Whether a name of an element or attribute anywhere inside has characters beyond ASCII. Such
+    /// names are well-formed, but parsers that follow an edition of XML 1.0 before the fifth refuse
+    /// many of them: forwarded, they may cost a peer its stream.
+    pub fn has_wide_names(&self) -> bool {
+        self.wide_names
+    }
+
     /// The name with its prefix.
     pub(crate) fn qualified_name<'a>(&self, text: &'a str) -> &'a str {
         text.get(self.name.start as usize..self.name.end as usize).unwrap_or_default()
@@ -74,6 +82,7 @@ impl Index {
         self.children.clear();
         self.uses_outer_prefix = false;
         self.uses_outer_default = false;
+        self.wide_names = false;
         if !self.kept.is_empty() {
             self.kept = Vec::new();
         }
@@ -103,6 +112,7 @@ impl Sink for Index {
     fn start(&mut self, begin: &Begin<'_>) {
         self.uses_outer_prefix |= begin.uses_outer_prefix;
         self.uses_outer_default |= begin.namespace == Namespace::Outer(0);
+        self.wide_names |= begin.tag.wide;
         match begin.depth {
             0 => self.start_outermost(begin),
             1 => {
