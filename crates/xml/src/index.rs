@@ -2,8 +2,11 @@
 
 use smallvec::SmallVec;
 
-use crate::machine::{Begin, Sink};
-use crate::scope::Namespace;
+use crate::chars::prove;
+use crate::error::ScanError;
+use crate::limits::Limits;
+use crate::machine::{Begin, Machine, Sink};
+use crate::scope::{Namespace, Outer};
 use crate::tag::{AttrAt, Name, offset};
 
 /// An index says where the name, the attributes and the first-level children of an element stand
@@ -37,6 +40,21 @@ pub(crate) struct ChildAt {
 }
 
 impl Index {
+    /// Makes the index of one element, without white space around it, where `default_ns` is the
+    /// default namespace.
+    pub fn of(text: &str, default_ns: &str, limits: Limits) -> Result<Self, ScanError> {
+        if text.len() > limits.bytes() {
+            return Err(ScanError::TooLarge);
+        }
+        prove(text.as_bytes())?;
+        let mut machine = Machine::default();
+        let mut index = Self::default();
+        let outer = Outer { default: default_ns, bindings: &[] };
+        machine.whole(text, &limits, outer, &mut index)?;
+        index.keep(machine.take_kept());
+        Ok(index)
+    }
+
     /// The length of the start tag.
     pub fn start_tag_len(&self) -> usize {
         self.tag_end as usize
@@ -75,6 +93,11 @@ impl Index {
     /// The name with its prefix.
     pub(crate) fn qualified_name<'a>(&self, text: &'a str) -> &'a str {
         text.get(self.name.start as usize..self.name.end as usize).unwrap_or_default()
+    }
+
+    /// Takes what namespaces the machine has kept.
+    pub(crate) fn keep(&mut self, kept: Vec<Box<str>>) {
+        self.kept = kept;
     }
 
     pub(crate) fn clear(&mut self) {

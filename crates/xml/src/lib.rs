@@ -9,6 +9,7 @@
 //! All three work in loops, never by recursion: the depth of what a peer sends costs no stack.
 
 mod chars;
+mod declaration;
 mod error;
 mod escape;
 mod frame;
@@ -19,6 +20,7 @@ mod scanner;
 mod scope;
 mod tag;
 mod tree;
+mod work;
 mod writer;
 
 pub use chars::is_name;

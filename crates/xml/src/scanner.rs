@@ -1,15 +1,13 @@
 //! Bytes as they arrive, to elements.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
-use crate::chars::{SPACE, class, prove, prove_part};
+use crate::chars::{SPACE, class};
 use crate::error::ScanError;
 use crate::frame::Frame;
-use crate::index::Index;
 use crate::limits::Limits;
-use crate::machine::{Fault, Machine, check_declaration};
 use crate::scope::{Binding, Context, Outer};
+use crate::work::{Site, Unit, Work};
 
 /// A scanner reads a document whose end is far away, piece by piece as it arrives, and yields the
 /// first-level elements of it. It is small; while no element is under way it holds no memory but
@@ -48,37 +46,6 @@ enum Place {
     Emptied,
     /// Behind the root.
     Closed,
-}
-
-/// What is read as a whole.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-enum Unit {
-    /// Not enough was seen to tell.
-    #[default]
-    Unknown,
-    Declaration,
-    Root,
-    Element,
-    RootEnd,
-}
-
-/// The state of the unit that is under way, and the index of the one that was read last.
-#[derive(Debug, Default)]
-struct Work {
-    unit: Unit,
-    machine: Machine,
-    index: Index,
-    /// The bytes so far of a unit that was cut.
-    held: Vec<u8>,
-    /// How many of them are proven to be characters.
-    proven: usize,
-    /// The whole of a unit that had been cut.
-    text: String,
-}
-
-thread_local! {
-    /// One that is not in use, so that an element costs no allocation.
-    static SPARE: Cell<Option<Box<Work>>> = const { Cell::new(None) };
 }
 
 impl Scanner {
@@ -121,7 +88,7 @@ impl Scanner {
 
     /// How many bytes are held of what is not complete yet.
     pub fn pending(&self) -> usize {
-        self.work.as_ref().map_or(0, |work| work.held.len())
+        self.work.as_ref().map_or(0, |work| work.held())
     }
 
     /// The default namespace for first-level elements.
@@ -148,13 +115,15 @@ impl Scanner {
             }
         };
         let Some(work) = &self.work else { return Ok(Some(Event::Close)) };
-        let text = text.unwrap_or(&work.text);
+        let text = text.unwrap_or(work.text());
         Ok(Some(match unit {
             Unit::Root => {
                 let outer = Outer { default: "", bindings: &[] };
-                Event::Open(Frame::within(text, &work.index, outer))
+                Event::Open(Frame::within(text, work.index(), outer))
             }
-            Unit::Element => Event::Element(Frame::within(text, &work.index, self.context.outer())),
+            Unit::Element => {
+                Event::Element(Frame::within(text, work.index(), self.context.outer()))
+            }
             _ => Event::Close,
         }))
     }
@@ -165,7 +134,7 @@ impl Scanner {
         input: &mut &'i [u8],
     ) -> Result<Option<(Unit, Option<&'i str>)>, ScanError> {
         loop {
-            let under_way = self.work.as_ref().is_some_and(|work| !work.held.is_empty());
+            let under_way = self.work.as_ref().is_some_and(|work| work.held() > 0);
             if !under_way {
                 if self.place == Place::Emptied {
                     self.place = Place::Closed;
@@ -194,12 +163,8 @@ impl Scanner {
 
     /// Nothing is under way: gives back what memory there is.
     fn rest(&mut self) {
-        const SPARE_BYTES_MAX: usize = 64 * 1024;
-        if let Some(mut work) = self.work.take() {
-            work.clear();
-            if work.heap_bytes() <= SPARE_BYTES_MAX {
-                SPARE.set(Some(work));
-            }
+        if let Some(work) = self.work.take() {
+            work.give_back();
         }
     }
 
@@ -239,72 +204,27 @@ impl Scanner {
         &mut self,
         input: &mut &'i [u8],
     ) -> Result<Option<(Unit, Option<&'i str>)>, ScanError> {
-        let max = self.limits.bytes();
-        let reader = Reader {
+        let site = Site {
             limits: &self.limits,
             context: &self.context,
-            place: self.place,
+            at_start: matches!(self.place, Place::Start(_)),
             rooted: self.rooted,
+            in_root: self.place == Place::Content,
         };
-        let work = self.work.get_or_insert_with(|| SPARE.take().unwrap_or_default());
-        if work.held.is_empty() {
-            work.clear();
-            let whole = *input;
-            let seen = whole.get(..max).unwrap_or(whole);
-            match reader.read(work, seen) {
-                Ok(Some(end)) => {
-                    let (unit, rest) = whole.split_at_checked(end).unwrap_or((whole, &[]));
-                    let text = prove(unit)?;
-                    *input = rest;
-                    return Ok(Some((work.unit, Some(text))));
-                }
-                Ok(None) => {
-                    work.proven = prove_part(seen)?;
-                    work.held.extend_from_slice(seen);
-                    *input = whole.get(seen.len()..).unwrap_or_default();
-                }
-                Err(fault) => return Err(told(seen, fault)),
-            }
+        let work = self.work.get_or_insert_with(Work::take);
+        if work.held() == 0
+            && let Some(text) = work.begin(input, site)?
+        {
+            return Ok(Some((work.unit(), Some(text))));
         }
-        // More and more at a time, so that a short rest is not paid with a long copy.
-        let mut step = 256usize;
-        while !input.is_empty() {
-            let room = max.saturating_sub(work.held.len());
-            if room == 0 {
-                return Err(ScanError::TooLarge);
-            }
-            let before = work.held.len();
-            let more = input.get(..step.min(room)).unwrap_or(input);
-            work.held.extend_from_slice(more);
-            let unproven = work.held.get(work.proven..).unwrap_or_default();
-            match reader.read_held(&mut work.machine, &mut work.index, &mut work.unit, &work.held) {
-                Ok(Some(end)) => {
-                    *input = input.get(end.saturating_sub(before)..).unwrap_or_default();
-                    work.held.truncate(end);
-                    let unproven = work.held.get(work.proven..).unwrap_or_default();
-                    prove(unproven)?;
-                    work.finish()?;
-                    return Ok(Some((work.unit, None)));
-                }
-                Ok(None) => {
-                    work.proven = work.proven.saturating_add(prove_part(unproven)?);
-                    *input = input.get(more.len()..).unwrap_or_default();
-                    step = step.saturating_mul(2);
-                }
-                Err(fault) => {
-                    let at = fault.at.saturating_sub(work.proven);
-                    return Err(told(unproven, Fault { at, ..fault }));
-                }
-            }
-        }
-        Ok(None)
+        Ok(work.go_on(input, site)?.then(|| (work.unit(), None)))
     }
 
     /// The root has begun: keeps what it binds.
     fn enter(&mut self, text: Option<&str>) {
         let Some(work) = &mut self.work else { return };
-        let text = text.unwrap_or(&work.text);
-        let frame = Frame::within(text, &work.index, Outer { default: "", bindings: &[] });
+        let text = text.unwrap_or(work.text());
+        let frame = Frame::within(text, work.index(), Outer { default: "", bindings: &[] });
         let mut context = Context::default();
         let mut bindings = Vec::new();
         for declared in frame.declares() {
@@ -315,103 +235,11 @@ impl Scanner {
                 }
             }
         }
-        context.root = work.index.qualified_name(text).into();
+        context.root = work.index().qualified_name(text).into();
         context.bindings = bindings.into();
         self.context = context.shared();
-        if work.index.is_empty_tag() {
+        if work.index().is_empty_tag() {
             self.place = Place::Emptied;
-        }
-    }
-}
-
-/// The earlier error counts: bytes before a fault may be no characters.
-fn told(bytes: &[u8], fault: Fault) -> ScanError {
-    let before = bytes.get(..fault.at).unwrap_or(bytes);
-    prove_part(before).err().unwrap_or(fault.error)
-}
-
-impl Work {
-    fn clear(&mut self) {
-        if self.text.capacity() > 0 {
-            self.held = std::mem::take(&mut self.text).into_bytes();
-        }
-        self.held.clear();
-        self.proven = 0;
-        self.unit = Unit::Unknown;
-        self.machine.clear();
-        self.index.clear();
-    }
-
-    fn heap_bytes(&self) -> usize {
-        let parts = [self.held.capacity(), self.machine.heap_bytes(), self.index.heap_bytes()];
-        parts.iter().sum()
-    }
-
-    /// The unit that was cut is complete.
-    fn finish(&mut self) -> Result<(), ScanError> {
-        let text = String::from_utf8(std::mem::take(&mut self.held));
-        self.text = text.map_err(|_| ScanError::NotUtf8)?;
-        Ok(())
-    }
-}
-
-/// What reading a unit depends on.
-struct Reader<'a> {
-    limits: &'a Limits,
-    context: &'a Context,
-    place: Place,
-    rooted: bool,
-}
-
-impl Reader<'_> {
-    fn read(&self, work: &mut Work, bytes: &[u8]) -> Result<Option<usize>, Fault> {
-        self.read_held(&mut work.machine, &mut work.index, &mut work.unit, bytes)
-    }
-
-    fn read_held(
-        &self,
-        machine: &mut Machine,
-        index: &mut Index,
-        unit: &mut Unit,
-        bytes: &[u8],
-    ) -> Result<Option<usize>, Fault> {
-        if *unit == Unit::Unknown {
-            *unit = self.unit(bytes)?;
-        }
-        let end = match *unit {
-            Unit::Unknown => None,
-            Unit::Element => machine.element(bytes, self.limits, self.context.outer(), index)?,
-            Unit::Root => machine.root(bytes, self.limits, index)?,
-            Unit::RootEnd => machine.end_of(bytes, self.context.root.as_bytes())?,
-            Unit::Declaration => {
-                let end = machine.end_of_declaration(bytes);
-                if let Some(end) = end {
-                    check_declaration(bytes.get(..end).unwrap_or_default())
-                        .map_err(|error| Fault { error, at: end })?;
-                }
-                end
-            }
-        };
-        if end.is_some() {
-            index.kept = machine.take_kept();
-        }
-        Ok(end)
-    }
-
-    /// What begins here; two bytes tell.
-    fn unit(&self, bytes: &[u8]) -> Result<Unit, Fault> {
-        let at_start = matches!(self.place, Place::Start(_));
-        let before_root = self.rooted && self.place != Place::Content;
-        match bytes.get(1) {
-            None => Ok(Unit::Unknown),
-            Some(b'?') if at_start => Ok(Unit::Declaration),
-            // `<` in UTF-16, the little end first.
-            Some(0) if at_start => Err(Fault { error: ScanError::UnsupportedEncoding, at: 0 }),
-            // RFC 6120 §11.1: no processing instructions and no DTD.
-            Some(b'?' | b'!') if before_root => Err(Fault { error: ScanError::Restricted, at: 2 }),
-            Some(b'/') if self.rooted && !before_root => Ok(Unit::RootEnd),
-            Some(_) if before_root => Ok(Unit::Root),
-            Some(_) => Ok(Unit::Element),
         }
     }
 }

@@ -90,18 +90,9 @@ impl Tree {
         if text.len() > limits.bytes().min(u32::MAX as usize / 4) {
             return Err(ScanError::TooLarge);
         }
-        if !text.starts_with('<') {
-            return Err(ScanError::NotWellFormed);
-        }
         prove(text.as_bytes())?;
-        let mut machine = Machine::default();
         let mut builder = Builder::new(text);
-        let end = machine
-            .element(text.as_bytes(), &limits, outer, &mut builder)
-            .map_err(|fault| fault.error)?;
-        if end != Some(text.len()) {
-            return Err(ScanError::NotWellFormed);
-        }
+        Machine::default().whole(text, &limits, outer, &mut builder)?;
         Ok(builder.tree)
     }
 

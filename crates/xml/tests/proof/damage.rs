@@ -10,7 +10,7 @@ const SEEDS: &[&str] = &[
     "<a xmlns='u'><b><c xmlns=''><d/></c>t<![CDATA[x]]y]]>z</b><e f='g&amp;h' i=\"j'k\"/></a>",
     "\u{feff}<r xmlns:p='u:1'><p:x p:y='z' xmlns:p='u:2'><p:w/></p:x><p:x></p:x >\n<\u{e9}l \u{e9}=''/>\
      </r>",
-    "<r><m><b>\u{442}\u{435}\u{43a}\u{441}\u{442} \u{1f600}\r\n\t&quot;&apos;</b></m><m n='\n\t'/></r>",
+    "<r><m><b>\u{442}\u{435}\u{43a}\u{441}\u{442} \u{1f600}\n\t&quot;&apos;</b></m><m n='\n\t'/></r>",
     "<s xmlns='u&amp;v' xmlns:k='w&#x20;x'><k:a k:b='c'><d xmlns='&#117;'/></k:a><e/></s>",
 ];
 
