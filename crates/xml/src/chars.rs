@@ -24,7 +24,6 @@ pub(crate) fn class(byte: u8) -> u8 {
     CLASSES[usize::from(byte)]
 }
 
-#[allow(clippy::indexing_slicing)] // runs in the compiler
 const fn classes() -> [u8; 256] {
     let mut table = [0u8; 256];
     let mut i = 0;

@@ -5,8 +5,9 @@ use smallvec::SmallVec;
 use crate::chars::prove;
 use crate::error::ScanError;
 use crate::limits::Limits;
-use crate::machine::{Begin, Machine, Sink};
+use crate::machine::Machine;
 use crate::scope::{Namespace, Outer};
+use crate::sink::{Begin, Sink};
 use crate::tag::{AttrAt, Name, offset};
 
 /// An index says where the name, the attributes and the first-level children of an element stand

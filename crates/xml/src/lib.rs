@@ -18,6 +18,7 @@ mod limits;
 mod machine;
 mod scanner;
 mod scope;
+mod sink;
 mod tag;
 mod tree;
 mod work;

@@ -309,13 +309,365 @@ mod tests {
         );
     }
 
+    fn document(bytes: &[u8]) -> Vec<String> {
+        let whole = events(Scanner::stream(LIMITS), bytes, usize::MAX);
+        for piece in [1, 2, 3] {
+            assert_eq!(whole, events(Scanner::stream(LIMITS), bytes, piece));
+        }
+        whole
+    }
+
+    fn refused(error: ScanError, all: &[&str]) {
+        for text in all {
+            assert_eq!(stream(text), [format!("{error:?}")], "{text}");
+        }
+    }
+
     #[test]
     fn restricted_xml_is_refused() {
-        for bad in
-            ["<!-- x -->", "<a><!-- x --></a>", "<?pi x?>", "<a><?pi x?></a>", "<!DOCTYPE a>"]
-        {
-            assert_eq!(stream(bad), ["Restricted"], "{bad}");
+        // RFC 6120 §11.1.
+        refused(
+            ScanError::Restricted,
+            &[
+                "<!-- x -->",
+                "<a><!-- x --></a>",
+                "<?pi x?>",
+                "<a><?pi x?></a>",
+                "<?xml version='1.0'?>",
+                "<!DOCTYPE a>",
+                "<a><!ENTITY b 'c'></a>",
+                "<a>&foo;</a>",
+                "<a b='&nbsp;'/>",
+                "<![cdata[x]]>",
+            ],
+        );
+        for bad in ["<!DOCTYPE r><r>", " <?xml version='1.0'?><r>", "<?php ?><r>", "<?xml?><r>"] {
+            assert_eq!(document(bad.as_bytes()), ["Restricted"], "{bad}");
         }
-        assert_eq!(stream("<a>&foo;</a>"), ["Restricted"]);
+        assert_eq!(document(b"<!-- x --><r>"), ["Restricted"]);
+    }
+
+    #[test]
+    fn what_is_not_well_formed_is_refused() {
+        refused(
+            ScanError::NotWellFormed,
+            &[
+                "< a/>",
+                "<1/>",
+                "<a b/>",
+                "<a b=c/>",
+                "<a b='c'd='e'/>",
+                "<a b='<'/>",
+                "<a / >",
+                "<a/ >",
+                "<a =''/>",
+                "<a b=''c/>",
+                "<a b='' b=''/>",
+                "<a xmlns='' xmlns=''/>",
+                "<a></b>",
+                "<a></a b=''>",
+                "<a></ a>",
+                "<a><b></a></b>",
+                "<a></aa>",
+                "<a></a:a>",
+                "<a>&</a>",
+                "<a>& b</a>",
+                "<a>&#;</a>",
+                "<a>&#x1;</a>",
+                "<a>&#xFFFF;</a>",
+                "<a b='&#0;'/>",
+                "<a>]]></a>",
+                "<a b='&amp'/>",
+                "<a:b:c xmlns:a='u'/>",
+                "<:a/>",
+                "<a:/>",
+                "<a xmlns:='u'/>",
+                "<a\u{d7}/>",
+                "<a><b</a>",
+                "<a>\u{1}</a>",
+                "<a b='\u{ffff}'/>",
+                "</a>",
+                "<a\u{a0}b=''/>",
+                "<a p:b='' q:b='' xmlns:p='u' xmlns:q='&#117;'/>",
+                "<\u{b7}a/>",
+                "<a>&#65</a>",
+            ],
+        );
+        for bad in ["x<r>", "GET / HTTP/1.1", "</r>", "\u{feff}x", "<r></s>", "\u{2028}<r>"] {
+            let told = document(bad.as_bytes());
+            assert_eq!(told.last().map(String::as_str), Some("NotWellFormed"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_well_formed_is_accepted() {
+        let fine = [
+            "<a\n\tb\r=\n'c'  />",
+            "<a b='>'></a\n>",
+            "<a b='\"' c=\"'\"/>",
+            "<a>]] > ]>]]&gt;</a>",
+            "<a b=']]>'/>",
+            "<a>&lt;&gt;&amp;&apos;&quot;&#65;&#x1F600;</a>",
+            "<a b='\n\t\r'/>",
+            "<a><![CDATA[<b>&foo;]]]]><![CDATA[>]]></a>",
+            "<_/>",
+            "<a.-1/>",
+            "<\u{e9}\u{b7} \u{e9}=''/>",
+            "<a>\u{7f}\u{85}\u{fffd}\u{10ffff}</a>",
+            "<a>'\"></a>",
+            "<a p:b='' q:b='' b='' xmlns:p='u' xmlns:q='v'/>",
+            "<xml/>",
+            "<xmlns/>",
+            "<a xmlnsb=''/>",
+            "<a xml:b='' xml:c=''/>",
+            "<a b='&#10;'/>",
+        ];
+        for text in fine {
+            let told = stream(text);
+            assert_eq!(told.len(), 1, "{text}: {told:?}");
+            assert!(told[0].starts_with(&format!("element {text}")), "{text}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn prefixes_are_bound_and_reserved_ones_left_alone() {
+        refused(
+            ScanError::BadNamespace,
+            &[
+                "<p:a/>",
+                "<a p:b=''/>",
+                "<a><b xmlns:p='u'/><p:c/></a>",
+                "<xmlns:a/>",
+                "<a xmlns:p=''/>",
+                "<a xmlns:xml='u'/>",
+                "<a xmlns:xmlns='u'/>",
+                "<a xmlns:p='http://www.w3.org/2000/xmlns/'/>",
+                "<a xmlns='http://www.w3.org/2000/xmlns/'/>",
+                "<a xmlns='http://www.w3.org/XML/1998/namespace'/>",
+                "<a xmlns:p='http://www.w3.org/XML/1998/n&#97;mespace'/>",
+                "<a xmlns:xmlns=''/>",
+            ],
+        );
+        for fine in [
+            "<a xmlns:xml='http://www.w3.org/XML/1998/namespace'/>",
+            "<p:a xmlns:p='u'><p:b/></p:a>",
+            "<stream:a/>",
+            "<a xmlns:p='u'><b xmlns:p='v' p:c=''/><p:d/></a>",
+        ] {
+            assert!(stream(fine)[0].starts_with("element"), "{fine}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_refused() {
+        for bad in [&b"<a>\xff</a>"[..], b"<a b='\xc3'/>", b"<\xed\xa0\x80/>", b"<a>\xc0\x80</a>"] {
+            let mut all = HEADER.as_bytes().to_vec();
+            all.extend_from_slice(bad);
+            assert_eq!(document(&all).get(1).map(String::as_str), Some("NotUtf8"), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn bad_bytes_are_told_before_their_element_ends() {
+        for (bad, error) in
+            [(&b"<a>\xff"[..], ScanError::NotUtf8), (b"<a\x01", ScanError::NotWellFormed)]
+        {
+            let mut scanner = Scanner::elements(LIMITS, "");
+            assert_eq!(scanner.next(&mut &bad[..]).err(), Some(error));
+        }
+    }
+
+    #[test]
+    fn other_encodings_are_unsupported() {
+        // RFC 6120 §11.6.
+        let utf16: Vec<u16> = "<r>".encode_utf16().collect();
+        let little: Vec<u8> = utf16.iter().flat_map(|u| u.to_le_bytes()).collect();
+        let big: Vec<u8> = utf16.iter().flat_map(|u| u.to_be_bytes()).collect();
+        let utf32 = b"<\0\0\0r\0\0\0";
+        for bytes in [
+            &little,
+            &big,
+            &[&b"\xff\xfe"[..], &little].concat(),
+            &[&b"\xfe\xff"[..], &big].concat(),
+            &utf32.to_vec(),
+        ] {
+            assert_eq!(document(bytes), ["UnsupportedEncoding"], "{bytes:?}");
+        }
+        for name in ["UTF-16", "ISO-8859-1", "utf8", ""] {
+            let text = format!("<?xml version='1.0' encoding='{name}'?><r>");
+            assert_eq!(document(text.as_bytes()), ["UnsupportedEncoding"], "{name}");
+        }
+    }
+
+    #[test]
+    fn an_xml_declaration_may_come_first() {
+        for fine in [
+            "<?xml version='1.0'?>",
+            "<?xml version=\"1.0\" encoding=\"UTF-8\" ?>\n",
+            "<?xml\tversion = '1.1' encoding='utf-8' standalone='no'?>",
+            "<?xml version='1.0' standalone='yes'?>",
+            "\u{feff}<?xml version='1.0'?>",
+            "\u{feff}",
+            " \r\n\t",
+        ] {
+            let told = document(format!("{fine}<r></r>").as_bytes());
+            assert_eq!(told, ["open <r>", "close"], "{fine}");
+        }
+        for bad in [
+            "<?xml encoding='utf-8'?>",
+            "<?xml version='2.0'?>",
+            "<?xml version='1.'?>",
+            "<?xml version='1.0' standalone='yes' encoding='utf-8'?>",
+            "<?xml version='1.0' standalone='maybe'?>",
+            "<?xml version='1.0' version='1.0'?>",
+            "<?xml version='1.0'encoding='utf-8'?>",
+            "<?xml version='1.0' other=''?>",
+            "<?xml version='1.&#48;'?>",
+            "<?xml version='1.0'/?>",
+        ] {
+            assert_eq!(document(format!("{bad}<r>").as_bytes()), ["NotWellFormed"], "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_white_space_stands_between_stanzas() {
+        // RFC 6120 §11.7.
+        assert_eq!(stream(" \t\r\n<a/>\n\n<b/> "), ["element <a/>", "element <b/>"]);
+        for text in ["x", "<a/>x", "&amp;", "\u{a0}", "<![CDATA[ ]]>", "\u{feff}"] {
+            assert_eq!(stream(text).last().map(String::as_str), Some("Text"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_root_ends_with_its_own_name() {
+        assert_eq!(stream("</stream:stream\n> \n"), ["close"]);
+        for bad in ["</stream>", "</stream:stream/>", "</stream:streams>", "</ stream:stream>"] {
+            assert_eq!(stream(bad), ["NotWellFormed"], "{bad}");
+        }
+        for after in ["<a/>", "x", "</stream:stream>"] {
+            assert_eq!(stream(&format!("</stream:stream>{after}")), ["close", "NotWellFormed"]);
+        }
+        assert_eq!(document(b"<r xmlns='u'/> "), ["open <r xmlns='u'/>", "close"]);
+    }
+
+    #[test]
+    fn limits_are_kept_to_the_last_one() {
+        let limits = Limits {
+            element_bytes_max: 40,
+            depth_max: 3,
+            attributes_max: 2,
+            namespaces_max: 2,
+            elements_max: 4,
+        };
+        let told = |text: &str| {
+            let scanner = || Scanner::elements(limits, "");
+            let whole = events(scanner(), text.as_bytes(), usize::MAX);
+            assert_eq!(whole, events(scanner(), text.as_bytes(), 1));
+            whole.last().cloned().unwrap_or_default()
+        };
+        let text = |n: usize| format!("<a>{}</a>", "t".repeat(n - 7));
+        assert!(told(&text(40)).starts_with("element"));
+        assert_eq!(told(&text(41)), "TooLarge");
+        assert_eq!(told(&text(41)[..39]), "");
+        let cases = [
+            ("<a><b><c/></b></a>", ""),
+            ("<a><b><c><d/></c></b></a>", "TooDeep"),
+            ("<a b='' c=''/>", ""),
+            ("<a b='' c='' d=''/>", "TooManyAttributes"),
+            ("<a xmlns='u' xmlns:p='v' xmlns:q='w'/>", "TooManyAttributes"),
+            ("<a xmlns:p='v'><b xmlns:q='w'/></a>", ""),
+            ("<a xmlns:p='v'><b xmlns:p='w'/><c/></a>", ""),
+            ("<a xmlns:p='v' xmlns:q='w'><b/></a>", ""),
+            ("<a><b/><b/><b/></a>", ""),
+            ("<a><b/><b/><b/><b/></a>", "TooManyElements"),
+        ];
+        for (text, error) in cases {
+            let told = told(text);
+            let fine = told.starts_with("element");
+            assert_eq!(if fine { "" } else { told.as_str() }, error, "{text}");
+        }
+        let longer = Limits { element_bytes_max: 100, ..limits };
+        let mut input = &b"<a xmlns:p='v' xmlns:q='w'><b xmlns:p='x'/></a>"[..];
+        let mut scanner = Scanner::elements(longer, "");
+        assert_eq!(scanner.next(&mut input).err(), Some(ScanError::TooManyNamespaces));
+    }
+
+    #[test]
+    fn limits_count_anew_for_each_element() {
+        let limits = Limits { element_bytes_max: 20, elements_max: 2, ..LIMITS };
+        let text = "<a><b/></a>".repeat(50);
+        assert_eq!(events(Scanner::elements(limits, ""), text.as_bytes(), 7).len(), 50);
+    }
+
+    #[test]
+    fn limits_can_be_set_under_way() {
+        let mut scanner = Scanner::elements(LIMITS, "");
+        assert!(matches!(scanner.next(&mut &b"<a><b>"[..]), Ok(None)));
+        scanner.set_limits(Limits { element_bytes_max: 8, ..LIMITS });
+        assert_eq!(scanner.next(&mut &b"ttt</b></a>"[..]).err(), Some(ScanError::TooLarge));
+    }
+
+    #[test]
+    fn whole_elements_are_borrowed_from_the_input() {
+        let text = String::from("<a><b/></a><c/>");
+        let mut input = text.as_bytes();
+        let mut scanner = Scanner::elements(LIMITS, "");
+        let Ok(Some(Event::Element(frame))) = scanner.next(&mut input) else { panic!() };
+        assert!(std::ptr::eq(frame.text.as_ptr(), text.as_ptr()));
+        assert_eq!(input, b"<c/>");
+    }
+
+    #[test]
+    fn an_idle_scanner_holds_nothing() {
+        assert!(size_of::<Scanner>() <= 64);
+        let mut one = Scanner::stream(LIMITS);
+        let mut other = Scanner::stream(LIMITS);
+        for scanner in [&mut one, &mut other] {
+            let header = HEADER.as_bytes();
+            for mut part in header.chunks(10).chain([&b"<a><b/></a> <c"[..], b"/>", b" "]) {
+                while let Ok(Some(_)) = scanner.next(&mut part) {}
+            }
+            assert_eq!(scanner.pending(), 0);
+            assert!(scanner.work.is_none());
+            assert_eq!(scanner.default_ns(), "jabber:client");
+        }
+        assert!(Arc::ptr_eq(&one.context, &other.context));
+        let mut part = &b"<a>t"[..];
+        assert!(matches!(one.next(&mut part), Ok(None)));
+        assert_eq!(one.pending(), 4);
+    }
+
+    #[test]
+    fn restart_forgets_everything() {
+        let mut scanner = Scanner::stream(LIMITS);
+        let mut input = HEADER.as_bytes();
+        assert!(matches!(scanner.next(&mut input), Ok(Some(Event::Open(_)))));
+        assert!(matches!(scanner.next(&mut &b"<stream:a><"[..]), Ok(None)));
+        scanner.restart();
+        assert_eq!((scanner.pending(), scanner.default_ns()), (0, ""));
+        let mut input = &b"<?xml version='1.0'?><r><stream:a/>"[..];
+        assert!(matches!(scanner.next(&mut input), Ok(Some(Event::Open(_)))));
+        assert_eq!(scanner.next(&mut input).err(), Some(ScanError::BadNamespace));
+        // Errors stay until then.
+        assert_eq!(scanner.next(&mut &b"<a/>"[..]).err(), Some(ScanError::BadNamespace));
+        scanner.restart();
+        assert!(matches!(scanner.next(&mut &b"<r>"[..]), Ok(Some(Event::Open(_)))));
+    }
+
+    #[test]
+    fn elements_can_come_without_a_root() {
+        let scanner = || Scanner::elements(LIMITS, "u:d");
+        let told = events(scanner(), b"<?xml version='1.0'?> <a><b/></a><c xmlns=''/>\n", 1);
+        assert_eq!(told, ["element <a><b/></a> | b@u:d 3..7", "element <c xmlns=''/>"]);
+        assert_eq!(events(scanner(), b"<a/></r>", 8), ["element <a/>", "NotWellFormed"]);
+        let mut scanner = scanner();
+        scanner.restart();
+        assert_eq!(scanner.default_ns(), "u:d");
+    }
+
+    #[test]
+    fn a_scanner_may_move_between_threads() {
+        fn sent<T: Send>(_: &T) {}
+        sent(&Scanner::stream(LIMITS));
     }
 }

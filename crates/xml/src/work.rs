@@ -7,8 +7,9 @@ use crate::declaration;
 use crate::error::ScanError;
 use crate::index::Index;
 use crate::limits::Limits;
-use crate::machine::{Fault, Machine};
+use crate::machine::Machine;
 use crate::scope::Context;
+use crate::sink::Fault;
 
 /// What is read as a whole.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
