@@ -66,9 +66,10 @@ impl Work {
         SPARE.take().unwrap_or_default()
     }
 
-    /// Keeps it as the spare one, unless it has grown too large for that.
+    /// Keeps it as the spare one, unless it has grown: the next to take it may need it for a few
+    /// bytes and a long time.
     pub fn give_back(mut self: Box<Self>) {
-        const SPARE_BYTES_MAX: usize = 64 * 1024;
+        const SPARE_BYTES_MAX: usize = 8 * 1024;
         self.clear();
         if self.heap_bytes() <= SPARE_BYTES_MAX {
             SPARE.set(Some(self));
