@@ -15,6 +15,7 @@ pub mod mailbox;
 mod outbound;
 pub mod router;
 pub mod server;
+pub mod sleepers;
 pub mod stanza_id;
 pub mod store;
 pub mod stream;
