@@ -5,50 +5,14 @@
 //! the bytes arrive. The bytes handed in are always those from the first `<` of the element on.
 
 use memchr::{memchr, memchr2, memchr3};
-use smallvec::SmallVec;
 
 use crate::chars::{SPACE, class};
 use crate::error::ScanError;
 use crate::escape::reference_end;
 use crate::limits::Limits;
 use crate::scope::{Namespace, Outer, Scopes};
+use crate::sink::{Begin, Fault, Sink};
 use crate::tag::{self, AttrAt, Name, StartTag, Stop};
-
-/// An error, and how many bytes had to be seen to know it. What lies before may be no UTF-8 and no
-/// XML characters yet; that would be the earlier error.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Fault {
-    pub error: ScanError,
-    pub at: usize,
-}
-
-/// What the machine tells while it reads.
-pub(crate) trait Sink {
-    /// An element begins; `depth` is zero for the outermost.
-    fn start(&mut self, begin: &Begin<'_>);
-    /// Text as written between tags, a part of it or all.
-    fn text(&mut self, bytes: &[u8], start: usize, end: usize);
-    /// The inside of a CDATA section.
-    fn cdata(&mut self, bytes: &[u8], start: usize, end: usize);
-    /// An element ended: its content before `inner`, its end tag before `end`; `depth` as at its
-    /// start.
-    fn end(&mut self, depth: usize, inner: usize, end: usize);
-}
-
-/// The beginning of an element.
-#[derive(Clone, Copy)]
-pub(crate) struct Begin<'a> {
-    pub bytes: &'a [u8],
-    pub depth: usize,
-    /// The offset of its `<`.
-    pub at: usize,
-    pub tag: &'a StartTag,
-    pub namespace: Namespace,
-    pub scopes: &'a Scopes,
-    pub outer: Outer<'a>,
-    /// Its name or an attribute uses a prefix that is bound outside.
-    pub uses_outer_prefix: bool,
-}
 
 #[derive(Clone, Copy, Debug)]
 struct Open {
@@ -144,6 +108,22 @@ impl Machine {
                 Progress::Done(end) => return Ok(Some(end)),
             }
         }
+    }
+
+    /// Reads text that is one element and nothing else.
+    pub fn whole(
+        &mut self,
+        text: &str,
+        limits: &Limits,
+        outer: Outer<'_>,
+        sink: &mut impl Sink,
+    ) -> Result<(), ScanError> {
+        if !text.starts_with('<') {
+            return Err(ScanError::NotWellFormed);
+        }
+        let end =
+            self.element(text.as_bytes(), limits, outer, sink).map_err(|fault| fault.error)?;
+        if end == Some(text.len()) { Ok(()) } else { Err(ScanError::NotWellFormed) }
     }
 
     /// Reads only a start tag and leaves its element open.
@@ -420,7 +400,7 @@ impl Machine {
             uses_outer_prefix = matches!(namespace, Namespace::Outer(_));
         }
         if prefixed > 0 {
-            uses_outer_prefix |= self.check_prefixed(bytes, outer)?;
+            uses_outer_prefix |= self.scopes.check_attributes(&self.tag.attrs, bytes, outer)?;
         }
         self.open.push(Open { name: self.tag.name, default, mark });
         sink.start(&Begin {
@@ -434,25 +414,6 @@ impl Machine {
             uses_outer_prefix,
         });
         Ok(())
-    }
-
-    /// Namespaces in XML §5, §6.3: prefixes of attributes are bound, and no two attributes have
-    /// the same expanded name. Tells whether a prefix from outside is used.
-    fn check_prefixed(&self, bytes: &[u8], outer: Outer<'_>) -> Result<bool, ScanError> {
-        let mut uses_outer_prefix = false;
-        let mut names: SmallVec<[_; 4]> = SmallVec::new();
-        for attr in self.tag.attrs.iter().filter(|a| a.name.is_prefixed() && !a.declares) {
-            let prefix = attr.name.prefix_in(bytes);
-            let namespace =
-                self.scopes.resolve(prefix, bytes, outer).ok_or(ScanError::BadNamespace)?;
-            uses_outer_prefix |= matches!(namespace, Namespace::Outer(_));
-            names.push((attr.name.local_in(bytes), self.scopes.uri(namespace, bytes, outer)));
-        }
-        names.sort_unstable();
-        if names.windows(2).any(|pair| pair.first() == pair.last()) {
-            return Err(ScanError::NotWellFormed);
-        }
-        Ok(uses_outer_prefix)
     }
 
     #[inline]
@@ -471,48 +432,4 @@ impl Machine {
 
 fn fault(error: ScanError, at: usize) -> Fault {
     Fault { error, at }
-}
-
-/// Whether what begins with `<?` and ends with `>` is an XML declaration that we can follow (XML
-/// 1.0 §2.8, RFC 6120 §11.5, §11.6).
-pub(crate) fn check_declaration(bytes: &[u8]) -> Result<(), ScanError> {
-    let inside = bytes.strip_prefix(b"<?xml").and_then(|b| b.strip_suffix(b"?>"));
-    // `<?xml-stylesheet?>` and all others are processing instructions.
-    let Some(inside) = inside.filter(|b| b.first().is_some_and(|&b| class(b) & SPACE != 0)) else {
-        return Err(ScanError::Restricted);
-    };
-    // It is written as the attributes of a tag are; that we can read.
-    let mut tag = b"<x".to_vec();
-    tag.extend_from_slice(inside);
-    tag.push(b'>');
-    let mut read = StartTag::default();
-    tag::read(&tag, 0, 3, &mut read).map_err(|_| ScanError::NotWellFormed)?;
-    if read.empty || read.end != tag.len() || read.attrs.iter().any(|a| !a.plain) {
-        return Err(ScanError::NotWellFormed);
-    }
-    let mut known =
-        read.attrs.iter().map(|a| (a.name.whole_in(&tag), tag::part(&tag, a.value, a.value_end)));
-    let version = known.next();
-    if !version.is_some_and(|(name, value)| name == b"version" && is_version(value)) {
-        return Err(ScanError::NotWellFormed);
-    }
-    let mut next = known.next();
-    if let Some((b"encoding", value)) = next {
-        if !value.eq_ignore_ascii_case(b"utf-8") {
-            return Err(ScanError::UnsupportedEncoding);
-        }
-        next = known.next();
-    }
-    // RFC 6120 §11.5 lets us ignore the standalone declaration.
-    if let Some((b"standalone", b"yes" | b"no")) = next {
-        next = known.next();
-    }
-    if next.is_none() { Ok(()) } else { Err(ScanError::NotWellFormed) }
-}
-
-/// XML 1.0 (5th edition) §2.8: any 1.x is read as 1.0.
-fn is_version(value: &[u8]) -> bool {
-    value
-        .strip_prefix(b"1.")
-        .is_some_and(|minor| !minor.is_empty() && minor.iter().all(u8::is_ascii_digit))
 }
