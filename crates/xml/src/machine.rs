@@ -360,6 +360,7 @@ impl Machine {
         }
     }
 
+    /// Opens the element of the tag that was read.
     #[inline]
     fn begin(
         &mut self,
@@ -369,29 +370,9 @@ impl Machine {
         sink: &mut impl Sink,
     ) -> Result<(), ScanError> {
         let depth = self.open.len();
-        if depth >= usize::from(limits.depth_max) {
-            return Err(ScanError::TooDeep);
-        }
-        self.elements = self.elements.saturating_add(1);
-        if self.elements > limits.elements_max {
-            return Err(ScanError::TooManyElements);
-        }
+        self.count(depth, limits)?;
         let mark = self.scopes.mark();
-        let mut default = self.default_namespace();
-        let mut prefixed = 0u32;
-        for attr in &self.tag.attrs {
-            if attr.declares {
-                default = self.scopes.declare(attr, bytes)?.unwrap_or(default);
-            } else if attr.name.is_prefixed() {
-                prefixed = prefixed.saturating_add(1);
-            }
-        }
-        if self.scopes.bound().len() > usize::from(limits.namespaces_max) {
-            return Err(ScanError::TooManyNamespaces);
-        }
-        if tag::has_duplicate(bytes, &self.tag.attrs) {
-            return Err(ScanError::NotWellFormed);
-        }
+        let (default, has_prefixed) = self.declare(bytes, limits)?;
         let mut uses_outer_prefix = false;
         let mut namespace = default;
         if self.tag.name.is_prefixed() {
@@ -399,7 +380,7 @@ impl Machine {
             namespace = self.scopes.resolve(prefix, bytes, outer).ok_or(ScanError::BadNamespace)?;
             uses_outer_prefix = matches!(namespace, Namespace::Outer(_));
         }
-        if prefixed > 0 {
+        if has_prefixed {
             uses_outer_prefix |= self.scopes.check_attributes(&self.tag.attrs, bytes, outer)?;
         }
         self.open.push(Open { name: self.tag.name, default, mark });
@@ -414,6 +395,40 @@ impl Machine {
             uses_outer_prefix,
         });
         Ok(())
+    }
+
+    #[inline]
+    fn count(&mut self, depth: usize, limits: &Limits) -> Result<(), ScanError> {
+        if depth >= usize::from(limits.depth_max) {
+            return Err(ScanError::TooDeep);
+        }
+        self.elements = self.elements.saturating_add(1);
+        if self.elements > limits.elements_max {
+            return Err(ScanError::TooManyElements);
+        }
+        Ok(())
+    }
+
+    /// Takes in what the tag declares; gives the default namespace and whether an attribute has a
+    /// prefix.
+    #[inline(always)]
+    fn declare(&mut self, bytes: &[u8], limits: &Limits) -> Result<(Namespace, bool), ScanError> {
+        let mut default = self.default_namespace();
+        let mut has_prefixed = false;
+        for attr in &self.tag.attrs {
+            if attr.declares {
+                default = self.scopes.declare(attr, bytes)?.unwrap_or(default);
+            } else {
+                has_prefixed |= attr.name.is_prefixed();
+            }
+        }
+        if self.scopes.bound().len() > usize::from(limits.namespaces_max) {
+            return Err(ScanError::TooManyNamespaces);
+        }
+        if tag::has_duplicate(bytes, &self.tag.attrs) {
+            return Err(ScanError::NotWellFormed);
+        }
+        Ok((default, has_prefixed))
     }
 
     #[inline]
