@@ -13,6 +13,7 @@ pub mod link;
 pub mod login;
 pub mod mailbox;
 mod outbound;
+pub mod restart;
 pub mod router;
 pub mod server;
 pub mod sleepers;

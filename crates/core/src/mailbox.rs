@@ -104,10 +104,10 @@ impl Mailbox {
         put
     }
 
-    /// Gives the owner an order; `End` is not replaced by a later one.
+    /// Gives the owner an order; one to leave is not replaced by a later one.
     pub fn order(&self, order: Order) {
         let mut inner = self.inner.lock();
-        if !matches!(inner.order.as_deref(), Some(Order::End(_))) {
+        if !matches!(inner.order.as_deref(), Some(Order::End(_) | Order::Yield(_))) {
             inner.order = Some(Box::new(order));
         }
         let owner = inner.owner.take();
@@ -150,6 +150,14 @@ impl Mailbox {
         inner.state = State::Asleep;
         inner.owner = None;
         inner.order = None;
+    }
+
+    /// For who puts a sleeping session away: takes what waits.
+    pub fn take_asleep(&self) -> Taken {
+        let mut inner = self.inner.lock();
+        let bytes = std::mem::take(&mut inner.waiting);
+        let ends = inner.ends.as_mut().map(std::mem::take).unwrap_or_default();
+        Taken { bytes, ends, order: None }
     }
 
     /// For the new owner of a session that slept.

@@ -56,6 +56,10 @@ impl Assembly {
         let begun = identity::begin(&store, iterations).await;
         let identity = begun.map_err(|error| error.to_string())?;
         let server = Server::new(store, hosts(&config)?, policy(&config), identity);
+        let restored = server.restore().await.map_err(|error| error.to_string())?;
+        if restored > 0 {
+            tracing::info!(restored, "sessions wait for their clients");
+        }
         let admission = Arc::new(Admission::default());
         let shared = Shared { server: server.clone(), certificates, admission };
         let mut doors = Doors { shared, listening: BTreeMap::new(), tasks: JoinSet::new() };
@@ -115,15 +119,10 @@ impl Assembly {
     /// Closes the doors, says goodbye to all sessions, and settles what is under way.
     pub async fn stop(&self) {
         self.tasks.lock().await.shutdown().await;
-        let error = StreamError::new(StreamCondition::SystemShutdown);
-        end_sessions(&self.server, &error, |_| true);
-        let gone = async {
-            while sessions(&self.server) > 0 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        if tokio::time::timeout(GOODBYE, gone).await.is_err() {
-            tracing::warn!(left = sessions(&self.server), "sessions did not end in time");
+        match self.server.suspend(GOODBYE).await {
+            Ok(0) => {}
+            Ok(left) => tracing::warn!(left, "sessions did not end in time"),
+            Err(error) => tracing::error!(%error, "sessions could not be written down"),
         }
         self.server.store.close().await;
     }
