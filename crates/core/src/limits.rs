@@ -165,3 +165,13 @@ pub const OFFLINE_BYTES_MAX: u64 = 10 * 1024 * 1024;
 
 /// Stanzas of one session whose commit is still awaited; beyond that the session is not read.
 pub const UNCOMMITTED_PER_SESSION_MAX: usize = 1_000;
+
+/// Accounts that one network may make in a minute: a household, not a robot.
+pub const REGISTRATIONS_PER_MINUTE: u32 = 3;
+
+/// Names that one network may try to register in a minute: some may be taken, but nobody shall
+/// list who is here.
+pub const REGISTRATION_TRIES_PER_MINUTE: u32 = 10;
+
+/// Networks whose registrations are counted at a time; beyond that all counts begin anew.
+pub const REGISTERING_NETWORKS_MAX: usize = 10_000;
