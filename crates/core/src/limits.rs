@@ -185,3 +185,13 @@ pub const YIELD_SECS: u64 = 5;
 
 /// Ended sessions of which the last count is remembered, so that a late resumption hears it.
 pub const ENDED_SESSIONS_MAX: usize = 10_000;
+
+/// Accounts that one network may make in a minute: a household, not a robot.
+pub const REGISTRATIONS_PER_MINUTE: u32 = 3;
+
+/// Names that one network may try to register in a minute: some may be taken, but nobody shall
+/// list who is here.
+pub const REGISTRATION_TRIES_PER_MINUTE: u32 = 10;
+
+/// Networks whose registrations are counted at a time; beyond that all counts begin anew.
+pub const REGISTERING_NETWORKS_MAX: usize = 10_000;

@@ -48,6 +48,10 @@ impl Server {
         let mut sends = Vec::new();
         {
             let mut state = seat.account.turn();
+            if state.gone {
+                // Nothing may be kept for an account that was removed; its sessions are ending.
+                return;
+            }
             let mut passage = Passage {
                 host: &seat.host,
                 account: &seat.account,
@@ -231,7 +235,9 @@ impl Server {
         let mut sends = Vec::new();
         {
             let mut state = seat.account.turn();
-            if state.resource_of(&seat.link).is_some_and(|resource| resource.is_available()) {
+            let own = state.resource_of(&seat.link);
+            // The sessions of an account that was removed end without such notices.
+            if own.is_some_and(|resource| resource.is_available()) && !state.gone {
                 presence::to_own(&state, &seat.account.jid, stanza);
             }
             let Some(broadcast) = presence::unavailable(&mut state, &seat.link) else { return };
@@ -311,6 +317,9 @@ impl Server {
     /// Keeps the time when the account's last available resource left (RFC 6121 §4.3.2). Nobody
     /// waits for it: after a crash it is the time before.
     fn note_last_seen(&self, seat: &Seat, state: &mut State) {
+        if state.gone {
+            return;
+        }
         state.last_seen_micros = self.clock.now_micros();
         let mut batch = Batch::new();
         let time = presence::encode_last_seen(state.last_seen_micros);

@@ -6,12 +6,14 @@ use verona_core::server::Host;
 
 use crate::access::blocking::Blocking;
 use crate::entity::ping::Ping;
+use crate::im::registration::Registration;
 use crate::im::roster::Roster;
 
 /// Makes a host with all modules.
 pub fn host(settings: HostSettings) -> Result<Host, ConfigError> {
     let mut registry = Registry::default();
     install::<Ping>((), &settings, &mut registry)?;
+    install::<Registration>((), &settings, &mut registry)?;
     install::<Roster>((), &settings, &mut registry)?;
     install::<Blocking>((), &settings, &mut registry)?;
     Ok(Host::new(settings, registry))

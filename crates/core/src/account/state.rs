@@ -25,6 +25,8 @@ pub struct State {
     pub log: LogState,
     /// The account was removed while somebody held it: everything is refused.
     pub gone: bool,
+    /// The operator lets nobody log in.
+    pub disabled: bool,
     /// Microseconds since the epoch when its last available resource left; 0 for never.
     pub last_seen_micros: u64,
 }
