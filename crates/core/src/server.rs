@@ -28,9 +28,11 @@ use crate::limits::Limits;
 use crate::link::Link;
 use crate::login::guard::LoginGuard;
 use crate::login::hashing::Hashing;
+use crate::sleepers::Sleepers;
 use crate::stanza_id::StanzaIds;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::stream::management::Managed;
 
 /// A running server.
 pub struct Server {
@@ -50,6 +52,8 @@ pub struct Server {
     pub hashing: Hashing,
     /// Makes the ids under which messages are kept.
     pub ids: StanzaIds,
+    /// Sessions that may be resumed.
+    pub sleepers: Sleepers<Sleeper, Seat>,
     /// Counts failed logins.
     pub logins: LoginGuard,
     hosts: ArcSwap<Hosts>,
@@ -87,6 +91,7 @@ impl Server {
             decoy: identity.decoy,
             hashing: Hashing::default(),
             ids: StanzaIds::new(&identity.secret),
+            sleepers: Sleepers::default(),
             logins: LoginGuard::default(),
             hosts: ArcSwap::from_pointee(hosts.collect()),
             policy: ArcSwap::from_pointee(policy),
@@ -202,6 +207,15 @@ impl std::fmt::Debug for Host {
     }
 }
 
+/// A session without a stream, which its client may resume (XEP-0198 §5).
+#[derive(Debug)]
+pub struct Sleeper {
+    /// The session; its resource is still in the account.
+    pub seat: Seat,
+    /// Its counters, and what the client has not acknowledged.
+    pub managed: Managed,
+}
+
 /// A bound session as the one who owns it sees it.
 #[derive(Clone, Debug)]
 pub struct Seat {
@@ -288,7 +302,7 @@ pub struct Passage<'a> {
     /// The account's host.
     pub host: &'a Host,
     /// The account whose turn it is.
-    pub account: &'a Account,
+    pub account: &'a Arc<Account>,
     /// Its state, loaded and locked.
     pub state: &'a mut State,
     /// Which way the stanza goes.

@@ -168,6 +168,7 @@ mod tests {
         romeo receives
             <message from='juliet@capulet.lit/balcony' id='m1'><body>m1?</body></message>
         romeo sees feature <sub xmlns='s'/>
+        romeo sees no feature <sub xmlns='t'/>
         romeo logs out
         juliet disconnects
         "
@@ -253,7 +254,8 @@ mod tests {
     #[tokio::test]
     async fn logins_that_succeed_against_the_script_fail() {
         assert!(reason("juliet cannot log in").await.1.contains("the login succeeded"));
-        assert!(reason("juliet connects\njuliet sees feature <sub xmlns='s'/>").await.0 == 2);
+        assert_eq!(reason("juliet connects\njuliet sees feature <sub xmlns='s'/>").await.0, 2);
+        assert_eq!(reason("juliet logs in\njuliet sees no feature <sub xmlns='s'/>").await.0, 2);
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@
 //!
 //! juliet connects                     a stream without a login
 //! juliet sees feature <sub xmlns='urn:xmpp:features:pre-approval'/>
+//! juliet sees no feature <register xmlns='http://jabber.org/features/iq-register'/>
 //! juliet logs in                      without presence
 //! romeo comes online                  logs in and sends presence
 //! romeo comes online with priority -1
@@ -263,7 +264,11 @@ impl Parser {
             }
             _ if phrase.starts_with("sees feature") => {
                 let feature = inline("sees feature", NS_CLIENT)?;
-                Act::SeeFeature(feature.ok_or("which feature?")?)
+                Act::SeeFeature { feature: feature.ok_or("which feature?")?, there: true }
+            }
+            _ if phrase.starts_with("sees no feature") => {
+                let feature = inline("sees no feature", NS_CLIENT)?;
+                Act::SeeFeature { feature: feature.ok_or("which feature?")?, there: false }
             }
             _ => return Err(format!("`{phrase}` is not understood").into()),
         })

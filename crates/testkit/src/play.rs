@@ -197,7 +197,7 @@ impl<'a, P: Place> Stage<'a, P> {
             }
             Act::ReceiveNothing => self.receive_nothing(who).await?,
             Act::SeeStreamError(condition) => self.see_stream_error(who, condition).await?,
-            Act::SeeFeature(feature) => self.see_feature(who, feature)?,
+            Act::SeeFeature { feature, there } => self.see_feature(who, feature, *there)?,
         }
         Ok(())
     }
@@ -367,15 +367,16 @@ impl<'a, P: Place> Stage<'a, P> {
         self.disconnect(who)
     }
 
-    fn see_feature(&mut self, who: usize, feature: &Node) -> Result<(), String> {
+    fn see_feature(&mut self, who: usize, feature: &Node, wanted: bool) -> Result<(), String> {
         let known = self.known.clone();
         let features = self.client(who)?.features().clone();
         let there = features
             .children()
             .any(|child| compare(feature, child, None, &mut known.clone()).is_ok());
-        match there {
-            true => Ok(()),
-            false => Err(format!("it is not among\n{}", features.pretty(4))),
+        match (there, wanted) {
+            (true, false) => Err(format!("it is among\n{}", features.pretty(4))),
+            (false, true) => Err(format!("it is not among\n{}", features.pretty(4))),
+            _ => Ok(()),
         }
     }
 

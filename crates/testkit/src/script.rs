@@ -94,6 +94,12 @@ pub enum Act {
     ReceiveNothing,
     /// `sees stream error <condition/>`: the stream ends with it.
     SeeStreamError(Node),
-    /// `sees feature <element/>`: it was among the stream features that came last.
-    SeeFeature(Node),
+    /// `sees feature <element/>` and `sees no feature <element/>`: whether it was among the stream
+    /// features that came last.
+    SeeFeature {
+        /// What is looked for.
+        feature: Node,
+        /// Whether it must be there.
+        there: bool,
+    },
 }

@@ -1,6 +1,7 @@
 //! What an account is made of while it is in memory.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -57,7 +58,7 @@ pub struct Resource {
     /// To whom it sent directed presence (RFC 6121 §4.6).
     pub directed: Vec<Jid>,
     /// What modules have noted of it, by name.
-    marks: SmallVec<[&'static str; 2]>,
+    marks: SmallVec<[Cow<'static, str>; 1]>,
 }
 
 /// A value that a module keeps in memory with an account.
@@ -156,11 +157,17 @@ impl Resource {
 
     /// Whether a module has noted this of the resource.
     pub fn marked(&self, mark: &str) -> bool {
-        self.marks.contains(&mark)
+        self.marks.iter().any(|of| of == mark)
+    }
+
+    /// All that modules have noted of it.
+    pub fn marks(&self) -> impl Iterator<Item = &str> {
+        self.marks.iter().map(|mark| &**mark)
     }
 
     /// Notes or forgets something about the resource.
-    pub fn mark(&mut self, mark: &'static str, on: bool) {
+    pub fn mark(&mut self, mark: impl Into<Cow<'static, str>>, on: bool) {
+        let mark = mark.into();
         self.marks.retain(|of| *of != mark);
         if on {
             self.marks.push(mark);

@@ -1,4 +1,4 @@
-//! What an operator can do with accounts, in the running server or on its store.
+//! What is asked and answered about accounts, in the same words over the socket and without it.
 
 use std::fmt;
 
