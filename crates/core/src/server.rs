@@ -16,6 +16,7 @@ use verona_xmpp::sasl::decoy::Decoy;
 use verona_xmpp::stanza::{IqType, Stanza};
 
 use crate::account::Account;
+use crate::account::credentials::Record;
 use crate::account::directory::Directory;
 use crate::account::state::{PartSpec, State};
 use crate::clock::Clock;
@@ -147,6 +148,12 @@ impl Server {
         }
         let registry = Arc::clone(&host.registry());
         self.directory.load(jid, &*self.store, &registry.parts).await
+    }
+
+    /// What a password for an account is checked against; None when there is no such account here.
+    pub async fn account_record(&self, jid: &Jid) -> Result<Option<Arc<Record>>, StoreError> {
+        let account = self.account(jid).await?;
+        Ok(account.and_then(|account| account.turn().record.clone()))
     }
 }
 
