@@ -125,12 +125,12 @@ pub async fn set_password(
 }
 
 /// Lets nobody log in to an account, and ends its sessions; or takes that back.
-pub async fn set_disabled(server: &Server, jid: &Jid, disabled: bool) -> Result<(), Refusal> {
+pub async fn set_disabled(server: &Arc<Server>, jid: &Jid, disabled: bool) -> Result<(), Refusal> {
     let account = change(server, jid, |record| record.disabled = disabled).await?;
     // Who has proven the password just now is stopped at binding.
     account.turn().disabled = disabled;
     if disabled {
-        end_sessions(&account, "the account is disabled");
+        end_sessions(server, &account, "the account is disabled").await;
     }
     tracing::info!(account = %jid, disabled, "account's standing changed");
     Ok(())
@@ -187,16 +187,19 @@ pub async fn remove(server: &Arc<Server>, jid: &Jid, done: impl FnOnce()) -> Res
     }
     tracing::info!(account = %account.jid, "account removed");
     done();
-    end_sessions(&account, "the account was removed");
+    end_sessions(server, &account, "the account was removed").await;
     say_goodbye(server, &host, &account).await;
     Ok(())
 }
 
-/// XEP-0077 §3.2: the sessions of who may no longer be here end with `not-authorized`.
-fn end_sessions(account: &Account, why: &'static str) {
-    for resource in &account.turn().resources {
+/// XEP-0077 §3.2: the sessions of who may no longer be here end with `not-authorized`; those that
+/// sleep have nobody to be told.
+async fn end_sessions(server: &Arc<Server>, account: &Account, why: &'static str) {
+    let links: Vec<_> = account.turn().resources.iter().map(|of| of.link.clone()).collect();
+    for link in links {
         let error = StreamError::new(StreamCondition::NotAuthorized).text(why);
-        resource.link.mailbox.order(Order::End(error));
+        link.mailbox.order(Order::End(error));
+        server.end_sleeper(&account.owner, &link).await;
     }
 }
 

@@ -143,7 +143,7 @@ impl Registration {
             let meant = admin::address(&request.host, &name);
             if !meant.is_ok_and(|meant| meant == account) {
                 // §3.1.1: no second identity, and nobody else's password.
-                let error = StanzaError::new(Condition::NotAcceptable);
+                let error = StanzaError::new(Condition::BadRequest);
                 return Err(error.text("this is not your account"));
             }
         }
