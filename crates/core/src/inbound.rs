@@ -30,8 +30,7 @@ pub(crate) fn to_account(
     let mut state = account.turn();
     if state.gone {
         drop(state);
-        no_such_account(&account.jid, &stanza, trail);
-        return Need::Nothing;
+        return no_such_account(server, &account.jid, &stanza, trail);
     }
     let mut sends = Vec::new();
     let mut passage = Passage {
@@ -196,11 +195,23 @@ fn iq(
     Need::Nothing
 }
 
-/// §8.5.1: the account does not exist. What is answered looks like an account that is away.
-pub(crate) fn no_such_account(account: &Jid, stanza: &Stanza, trail: &mut Trail) {
+/// §8.5.1: the account does not exist. What is answered looks like an account that is away: modules
+/// are asked as they would be for one that exists, and hear that it does not.
+pub(crate) fn no_such_account(
+    server: &Arc<Server>,
+    account: &Jid,
+    stanza: &Stanza,
+    trail: &mut Trail,
+) -> Need {
+    let bare = stanza.to().is_some_and(Jid::is_bare);
     match stanza.kind() {
-        Kind::Iq(_) => trail.bounce(stanza, &StanzaError::new(Condition::ServiceUnavailable)),
-        Kind::Message(MessageType::Groupchat) if stanza.to().is_some_and(Jid::is_bare) => {
+        Kind::Iq(kind) => match server.host(account.domain()) {
+            Some(host) if bare && matches!(kind, IqType::Get | IqType::Set) => {
+                return server.ask(Target::Account, &host, None, stanza.clone(), trail);
+            }
+            _ => trail.bounce(stanza, &StanzaError::new(Condition::ServiceUnavailable)),
+        },
+        Kind::Message(MessageType::Groupchat) if bare => {
             trail.bounce(stanza, &StanzaError::new(Condition::ServiceUnavailable));
         }
         Kind::Presence(PresenceType::Probe) => {
@@ -210,4 +221,5 @@ pub(crate) fn no_such_account(account: &Jid, stanza: &Stanza, trail: &mut Trail)
         }
         Kind::Message(_) | Kind::Presence(_) => {}
     }
+    Need::Nothing
 }
