@@ -56,7 +56,7 @@ pub(crate) fn to_account(
                 Need::Nothing
             }
             Kind::Presence(kind) => to_resources(account, &mut state, kind, &stanza, trail),
-            Kind::Iq(kind) => iq(account, &state, (kind, &stanza), trail),
+            Kind::Iq(kind) => iq(server, (account, &state), (kind, &stanza), trail),
         }
     };
     drop(state);
@@ -166,8 +166,8 @@ fn to_resources(
 /// §8.5.2.1.3, §8.5.3.1, §8.5.3.2.3: an IQ to the bare JID is answered by the server, one to a full
 /// JID by that resource, if the asker may know of it.
 fn iq(
-    account: &Arc<Account>,
-    state: &State,
+    server: &Server,
+    (account, state): (&Account, &State),
     (kind, stanza): (IqType, &Stanza),
     trail: &mut Trail,
 ) -> Need {
@@ -177,6 +177,7 @@ fn iq(
         if asks {
             return Need::Ask(stanza.clone());
         }
+        server.questions.answer(stanza);
         return Need::Nothing;
     };
     let found = state.place_of(resourcepart).and_then(|place| state.resources.get(place));

@@ -114,7 +114,10 @@ impl Server {
             Kind::Message(_) => {
                 trail.bounce(&stanza, &StanzaError::new(Condition::ServiceUnavailable));
             }
-            Kind::Iq(_) | Kind::Presence(_) => {}
+            Kind::Iq(_) => {
+                self.questions.answer(&stanza);
+            }
+            Kind::Presence(_) => {}
         }
         Need::Nothing
     }

@@ -24,10 +24,12 @@ use crate::hooks::manifest::Manifest;
 use crate::hooks::place::{Stage, Target};
 use crate::hooks::reply::Answer;
 use crate::host::{HostSettings, Service};
+use crate::known_features::KnownFeatures;
 use crate::limits::Limits;
 use crate::link::Link;
 use crate::login::guard::LoginGuard;
 use crate::login::hashing::Hashing;
+use crate::questions::Questions;
 use crate::stanza_id::StanzaIds;
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -52,6 +54,10 @@ pub struct Server {
     pub ids: StanzaIds,
     /// Counts failed logins.
     pub logins: LoginGuard,
+    /// Requests of the server itself that are not answered yet.
+    pub questions: Questions,
+    /// What entities announced that they can do.
+    pub known_features: KnownFeatures,
     hosts: ArcSwap<Hosts>,
     policy: ArcSwap<Policy>,
 }
@@ -88,6 +94,8 @@ impl Server {
             hashing: Hashing::default(),
             ids: StanzaIds::new(&identity.secret),
             logins: LoginGuard::default(),
+            questions: Questions::default(),
+            known_features: KnownFeatures::default(),
             hosts: ArcSwap::from_pointee(hosts.collect()),
             policy: ArcSwap::from_pointee(policy),
         })
