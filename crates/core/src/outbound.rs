@@ -114,6 +114,9 @@ impl Server {
             return self.carry_out_after(need, trail);
         }
         if own {
+            // Not addressed means addressed to the account.
+            let to_account = stanza.to().is_none().then(|| stanza.with_to(&seat.account.jid));
+            self.questions.answer(to_account.as_ref().unwrap_or(&stanza));
             return Step::Done(Vec::new());
         }
         if !self.may_send(seat, &stanza, &mut trail) {
