@@ -12,6 +12,7 @@ pub mod address;
 pub mod client;
 pub mod compare;
 pub mod failure;
+pub mod fortress;
 pub mod listening;
 pub mod node;
 pub mod parse;

@@ -194,7 +194,7 @@ impl Place for RunningServer {
 }
 
 /// Two addresses on which nobody listens now.
-fn free_addresses() -> io::Result<[SocketAddr; 2]> {
+pub(crate) fn free_addresses() -> io::Result<[SocketAddr; 2]> {
     let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let second = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok([first.local_addr()?, second.local_addr()?])
