@@ -217,8 +217,12 @@ impl<'a, P: Place> Stage<'a, P> {
     }
 
     async fn log_out(&mut self, who: usize) -> Result<(), String> {
+        let full = self.script.cast[who].address.full();
         let client = self.client(who)?;
         client.log_out().await.map_err(|trouble| trouble.to_string())?;
+        // RFC 6121 §4.5.2: it may hear of its own leaving.
+        let own = |node: &Node| node.is("presence", NS_CLIENT) && node.attr("from") == Some(&full);
+        client.take(|node| own(node) && node.attr("type") == Some("unavailable"));
         self.disconnect(who)
     }
 
