@@ -23,6 +23,7 @@ pub mod reader;
 pub mod running;
 pub mod sasl;
 pub mod script;
+mod setting;
 pub mod template;
 pub mod tls;
 pub mod wire;
