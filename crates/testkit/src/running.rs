@@ -92,7 +92,8 @@ impl RunningServer {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            .spawn()?;
+            .spawn()
+            .inspect_err(|_| drop(fs::remove_dir_all(&dir)))?;
         Ok(Self { wanted: wanted.clone(), child, dir, c2s, c2s_tls })
     }
 
