@@ -163,6 +163,19 @@ pub const OFFLINE_MESSAGES_MAX: u64 = 1_000;
 /// Bytes of messages kept for an account that is offline.
 pub const OFFLINE_BYTES_MAX: u64 = 10 * 1024 * 1024;
 
+/// Requests of the server itself that may wait for their answers; beyond that nothing is asked.
+pub const QUESTIONS_MAX: usize = 10_000;
+
+/// How long the server waits for the answer to a request of its own.
+pub const QUESTION_SECS: u64 = 30;
+
+/// Bytes of the features of one entity, beyond which they are not looked at: five times what
+/// clients with everything on have.
+pub const FEATURES_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of features that are known by their key: some thousand versions of clients.
+pub const PROVEN_FEATURES_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// Stanzas of one session whose commit is still awaited; beyond that the session is not read.
 pub const UNCOMMITTED_PER_SESSION_MAX: usize = 1_000;
 

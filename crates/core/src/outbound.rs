@@ -17,6 +17,9 @@ use crate::server::{Change, Passage, Seat, Server};
 use crate::store::batch::Batch;
 use crate::trail::{Kept, Need, Step, Trail, passes};
 
+/// How much later a leaving must be than the one on disk to be worth writing.
+const LAST_SEEN_MICROS: u64 = 60_000_000;
+
 impl Server {
     /// Handles a stanza of a bound session; `from` has been set to the full JID.
     pub fn handle(self: &Arc<Self>, seat: &Seat, stanza: Stanza) -> Step {
@@ -111,6 +114,9 @@ impl Server {
             return self.carry_out_after(need, trail);
         }
         if own {
+            // Not addressed means addressed to the account.
+            let to_account = stanza.to().is_none().then(|| stanza.with_to(&seat.account.jid));
+            self.questions.answer(to_account.as_ref().unwrap_or(&stanza));
             return Step::Done(Vec::new());
         }
         if !self.may_send(seat, &stanza, &mut trail) {
@@ -321,6 +327,11 @@ impl Server {
             return;
         }
         state.last_seen_micros = self.clock.now_micros();
+        // Who comes and goes does not keep the disk busy: after a crash it is a time before.
+        if state.last_seen_micros.saturating_sub(state.last_seen_saved_micros) < LAST_SEEN_MICROS {
+            return;
+        }
+        state.last_seen_saved_micros = state.last_seen_micros;
         let mut batch = Batch::new();
         let time = presence::encode_last_seen(state.last_seen_micros);
         batch.put(presence::LAST_SEEN, &seat.account.owner, "", time);

@@ -1,7 +1,9 @@
 //! The list of all modules, in the order in which they act within a phase.
 
-use verona_core::hooks::module::install;
-use verona_core::hooks::{ConfigError, HostSettings, Registry};
+use verona_core::hooks::module::{Module, install};
+use verona_core::hooks::{
+    ConfigError, HostSettings, Key, NoSections, Registry, Sections, Settings,
+};
 use verona_core::server::Host;
 
 use crate::access::blocking::Blocking;
@@ -13,16 +15,51 @@ use crate::im::roster::Roster;
 use crate::im::session::Session;
 use crate::im::vcard::VCard;
 
-/// Makes a host with all modules.
+/// What an operator may set of a module.
+#[derive(Clone, Copy, Debug)]
+pub struct Section {
+    /// The name of the module, as in `[modules.NAME]`.
+    pub name: &'static str,
+    /// Its keys.
+    pub keys: &'static [Key],
+}
+
+/// Makes what concerns all modules from the one list.
+macro_rules! modules {
+    ($($module:ty,)+) => {
+        /// The names that `[modules.NAME]` may have.
+        pub const NAMES: &[&str] = &[$(<$module as Module>::MANIFEST.name),+];
+
+        /// The sections that the config can have, for its reference.
+        pub const SECTIONS: &[Section] = &[$(Section {
+            name: <$module as Module>::MANIFEST.name,
+            keys: <<$module as Module>::Config as Settings>::KEYS,
+        }),+];
+
+        /// Makes a host with all modules, as their sections of the config want them.
+        pub fn configured<S: Sections>(
+            settings: HostSettings,
+            sections: &S,
+        ) -> Result<Host, S::Error> {
+            let mut registry = Registry::default();
+            $(install::<$module, S>(sections, &settings, &mut registry)?;)+
+            Ok(Host::new(settings, registry))
+        }
+    };
+}
+
+modules! {
+    Ping,
+    LastActivity,
+    Session,
+    Registration,
+    Roster,
+    VCard,
+    Private,
+    Blocking,
+}
+
+/// Makes a host with all modules as they are by default.
 pub fn host(settings: HostSettings) -> Result<Host, ConfigError> {
-    let mut registry = Registry::default();
-    install::<Ping>((), &settings, &mut registry)?;
-    install::<LastActivity>((), &settings, &mut registry)?;
-    install::<Session>((), &settings, &mut registry)?;
-    install::<Registration>((), &settings, &mut registry)?;
-    install::<Roster>((), &settings, &mut registry)?;
-    install::<VCard>((), &settings, &mut registry)?;
-    install::<Private>((), &settings, &mut registry)?;
-    install::<Blocking>((), &settings, &mut registry)?;
-    Ok(Host::new(settings, registry))
+    configured(settings, &NoSections)
 }

@@ -506,6 +506,14 @@ mod tests {
     }
 
     #[test]
+    fn text_in_many_pieces_is_moved_once() {
+        let text = format!("<a>{}</a>", "x&lt;<![CDATA[y]]>".repeat(10_000));
+        let tree = Tree::parse(&text, "", Limits::NONE).unwrap();
+        assert_eq!(tree.root().text(), "x<y".repeat(10_000));
+        assert!(tree.arena.len() < 2 * text.len());
+    }
+
+    #[test]
     fn text_of_children_is_not_that_of_the_element() {
         let tree = Tree::parse("<a>1<b>2</b>3<b/>4</a>", "", Limits::NONE).unwrap();
         let root = tree.root();

@@ -10,7 +10,7 @@ use verona_xmpp::stanza::Stanza;
 use zeroize::Zeroizing;
 
 use crate::account::Account;
-use crate::account::credentials::{self, ACCOUNTS, Record};
+use crate::account::credentials::{ACCOUNTS, Record};
 use crate::account::transition::Act;
 use crate::mailbox::Order;
 use crate::server::{Host, Seat, Server};
@@ -147,12 +147,15 @@ async fn change(
         if account.turn().gone {
             return Err(Refusal::Absent);
         }
-        let record = credentials::read(&*server.store, &account.jid).await?;
-        let mut record = record.ok_or(Refusal::Absent)?;
+        let record = account.turn().record.clone();
+        let mut record = Record::clone(&*record.ok_or(Refusal::Absent)?);
         change(&mut record);
         let mut batch = Batch::new();
         batch.put(ACCOUNTS, &account.owner, "", record.encode());
         edit.commit(batch).await?;
+        let mut state = account.turn();
+        state.disabled = record.disabled;
+        state.record = Some(Arc::new(record));
     }
     Ok(account)
 }
