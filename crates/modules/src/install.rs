@@ -7,9 +7,13 @@ use verona_core::hooks::{
 use verona_core::server::Host;
 
 use crate::access::blocking::Blocking;
+use crate::entity::last_activity::LastActivity;
 use crate::entity::ping::Ping;
+use crate::im::private::Private;
 use crate::im::registration::Registration;
 use crate::im::roster::Roster;
+use crate::im::session::Session;
+use crate::im::vcard::VCard;
 
 /// What an operator may set of a module.
 #[derive(Clone, Copy, Debug)]
@@ -46,8 +50,12 @@ macro_rules! modules {
 
 modules! {
     Ping,
+    LastActivity,
+    Session,
     Registration,
     Roster,
+    VCard,
+    Private,
     Blocking,
 }
 
