@@ -15,6 +15,7 @@ pub mod link;
 pub mod login;
 pub mod mailbox;
 mod outbound;
+pub mod own;
 pub mod questions;
 pub mod router;
 pub mod server;
