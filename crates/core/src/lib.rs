@@ -17,6 +17,7 @@ pub mod mailbox;
 mod outbound;
 pub mod restart;
 
+pub mod own;
 pub mod questions;
 pub mod router;
 pub mod server;

@@ -8,9 +8,16 @@ use verona_core::server::Host;
 
 use crate::access::blocking::Blocking;
 use crate::entity::last_activity::LastActivity;
-use crate::entity::ping::Ping;
 use crate::im::private::Private;
 use crate::im::registration::Registration;
+
+use crate::entity::caps::Caps;
+use crate::entity::contact::Contact;
+use crate::entity::disco::Disco;
+use crate::entity::ping::Ping;
+use crate::entity::stream_limits::StreamLimits;
+use crate::entity::time::Time;
+use crate::entity::version::Version;
 use crate::im::roster::Roster;
 use crate::im::session::Session;
 use crate::im::vcard::VCard;
@@ -49,10 +56,16 @@ macro_rules! modules {
 }
 
 modules! {
+    Disco,
+    Caps,
+    Contact,
     Ping,
     LastActivity,
     Session,
     Registration,
+    StreamLimits,
+    Time,
+    Version,
     Roster,
     VCard,
     Private,
@@ -62,4 +75,51 @@ modules! {
 /// Makes a host with all modules as they are by default.
 pub fn host(settings: HostSettings) -> Result<Host, ConfigError> {
     configured(settings, &NoSections)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use verona_testkit::memory::Tables;
+
+    use super::*;
+    use crate::testing::settings;
+
+    #[test]
+    fn every_module_has_a_name_of_its_own() {
+        let host = host(settings("capulet.lit")).unwrap();
+        let names: BTreeSet<&str> = NAMES.iter().copied().collect();
+        assert_eq!(names.len(), NAMES.len());
+        assert!(!names.contains(""));
+        assert_eq!(host.registry().manifests.len(), NAMES.len());
+    }
+
+    #[test]
+    fn every_key_is_understood_and_none_beside_them() {
+        for section in SECTIONS {
+            for key in section.keys {
+                let set = format!("[modules.{}]\n{} = {{}}", section.name, key.name);
+                let tables = Tables::read(&set).unwrap();
+                // An inline table fits no key: the module has looked at it.
+                let refused = configured(settings("capulet.lit"), &tables).err().unwrap();
+                assert!(!refused.contains("unknown"), "{refused}");
+                assert!(!key.doc.is_empty());
+            }
+            let other = format!("[modules.{}]\nno_such_key = 1", section.name);
+            let tables = Tables::read(&other).unwrap();
+            let refused = configured(settings("capulet.lit"), &tables).err().unwrap();
+            assert!(refused.contains("unknown key `no_such_key`"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn fault_that_a_module_finds_is_told_with_its_key() {
+        let tables = Tables::read("[modules.contact]\nabuse = ['nobody']").unwrap();
+        let refused = configured(settings("capulet.lit"), &tables).err().unwrap();
+        assert!(
+            refused.starts_with("[modules.contact] `abuse`: \"nobody\" is no URI"),
+            "{refused}"
+        );
+    }
 }

@@ -4,3 +4,6 @@ pub mod access;
 pub mod entity;
 pub mod im;
 pub mod install;
+
+#[cfg(test)]
+mod testing;

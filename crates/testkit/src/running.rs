@@ -14,11 +14,9 @@ use tokio::net::TcpStream;
 
 use crate::address::Address;
 use crate::listening::Listening;
-use crate::place::{Link, Place, Security};
+use crate::place::{HOSTS, Link, Place, Security};
 use crate::script::Setup;
 
-/// The domains that the characters of the RFCs live on.
-const HOSTS: [&str; 3] = ["capulet.lit", "montague.lit", "localhost"];
 /// A port found free can be taken by another before the server binds it.
 const STARTS_MAX: usize = 3;
 const START_WAIT: Duration = Duration::from_secs(15);
