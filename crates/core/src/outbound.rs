@@ -316,7 +316,11 @@ impl Server {
             }
         }
         for contact in &broadcast.probes {
-            trail.sends.push_back(presence::probe(&seat.account.jid, contact));
+            // RFC 6121 §4.3.1: from the bare JID. Within this server the answer goes to the one
+            // resource that has just come, since the others have it.
+            let here = self.host(contact.domain()).is_some();
+            let from = if here { &seat.link.jid } else { &seat.account.jid };
+            trail.sends.push_back(presence::probe(from, contact));
         }
         trail.extend(sends);
     }

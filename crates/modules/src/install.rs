@@ -8,6 +8,9 @@ use verona_core::server::Host;
 
 use crate::access::blocking::Blocking;
 use crate::entity::last_activity::LastActivity;
+use crate::im::hints::Hints;
+use crate::im::message_ids::MessageIds;
+use crate::im::offline::Offline;
 use crate::im::private::Private;
 use crate::im::registration::Registration;
 
@@ -70,6 +73,9 @@ modules! {
     VCard,
     Private,
     Blocking,
+    MessageIds,
+    Offline,
+    Hints,
 }
 
 /// Makes a host with all modules as they are by default.

@@ -15,6 +15,7 @@ pub type Answer = BoxFuture<'static, IqResult>;
 #[derive(Clone, Debug, Default)]
 pub struct Reply {
     payload: String,
+    sent: bool,
 }
 
 impl Reply {
@@ -27,12 +28,22 @@ impl Reply {
     pub fn with(build: impl FnOnce(&mut Writer)) -> Self {
         let mut writer = Writer::new(ns::CLIENT);
         build(&mut writer);
-        Self { payload: writer.finish() }
+        Self { payload: writer.finish(), sent: false }
     }
 
     /// A result with XML that the server itself stored or wrote.
     pub fn raw(payload: impl Into<String>) -> Self {
-        Self { payload: payload.into() }
+        Self { payload: payload.into(), sent: false }
+    }
+
+    /// Nothing more: the module has written the result itself, because nobody is there afterwards.
+    pub fn sent() -> Self {
+        Self { payload: String::new(), sent: true }
+    }
+
+    /// Whether the module has written the result itself.
+    pub fn is_sent(&self) -> bool {
+        self.sent
     }
 
     /// The XML of the payload; empty for none.

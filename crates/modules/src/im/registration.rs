@@ -167,7 +167,7 @@ impl Registration {
             }
         };
         admin::remove(&request.server, account, done).await?;
-        Ok(Reply::empty())
+        Ok(Reply::sent())
     }
 }
 
