@@ -34,14 +34,9 @@ impl Clear {
             .collect()
     }
 
-    /// Up to where no record has any of the bits.
-    pub fn of_all(&self, bits: u32) -> Seq {
-        ones(bits).map(|bit| self.of(bit)).min().unwrap_or(0)
-    }
-
-    /// Up to where no record is without flags.
-    pub fn of_none(&self) -> Seq {
-        self.of(NONE)
+    /// Up to where no record has any of the bits, and none is without flags.
+    pub fn up_to(&self, bits: u32) -> Seq {
+        ones(bits).chain([NONE]).map(|bit| self.of(bit)).min().unwrap_or(0)
     }
 
     /// All records up to a place have none of the bits, and none is without flags.
@@ -85,8 +80,7 @@ mod tests {
         let mut clear = Clear::default();
         clear.raise(0b101, 70);
         clear.raise(0b100, 90);
-        assert_eq!((clear.of_all(0b101), clear.of_all(0b100), clear.of_none()), (70, 90, 90));
-        assert_eq!(clear.of_all(0b111), 0);
+        assert_eq!([0b101, 0b100, 0b1000, 0].map(|bits| clear.up_to(bits)), [70, 90, 0, 90]);
         let again = Clear::from_bytes(&clear.to_bytes());
         assert_eq!(again.as_ref(), Some(&clear));
         assert_eq!(Clear::from_bytes(&[1, 2, 3]), None);
@@ -99,8 +93,8 @@ mod tests {
         assert!(!clear.lower(0b1, 71));
         assert!(!clear.lower(0b100, 5));
         assert!(clear.lower(0b1, 50));
-        assert_eq!((clear.of_all(0b1), clear.of_all(0b10), clear.of_none()), (49, 70, 70));
+        assert_eq!([0b1, 0b10, 0].map(|bits| clear.up_to(bits)), [49, 70, 70]);
         assert!(clear.lower(0, 60));
-        assert_eq!(clear.of_none(), 59);
+        assert_eq!([0b1, 0b10, 0].map(|bits| clear.up_to(bits)), [49, 59, 59]);
     }
 }

@@ -29,6 +29,7 @@ pub fn writing(path: &Path) -> Result<Connection, Trouble> {
          PRAGMA journal_size_limit = 67108864;
          PRAGMA cache_size = -16384;",
     )?;
+    connection.set_prepared_statement_cache_capacity(64);
     schema::migrate(&mut connection)?;
     Ok(connection)
 }

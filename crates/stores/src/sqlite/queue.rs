@@ -34,6 +34,30 @@ pub struct Group {
     bytes: usize,
 }
 
+impl Group {
+    /// How many writes there are in all batches.
+    pub fn writes(&self) -> usize {
+        self.batches.iter().map(Waiting::count).sum()
+    }
+}
+
+impl Waiting {
+    fn count(&self) -> usize {
+        self.writes.as_ref().map_or(0, Vec::len)
+    }
+}
+
+/// What the queue has for the writer.
+#[derive(Debug)]
+pub enum Taken {
+    /// Work.
+    Group(Group),
+    /// Nothing now.
+    Nothing,
+    /// Nothing any more.
+    Closed,
+}
+
 /// The queue between those who submit and the writer.
 #[derive(Debug, Default)]
 pub struct Queue {
@@ -89,27 +113,30 @@ impl Queue {
         }
     }
 
-    /// Takes all that waits, within the bounds of a group; nothing when the queue is closed and
-    /// empty. For the writer alone.
-    pub fn take(&self) -> Option<Group> {
+    /// Takes all that waits, within the bounds of a group; may wait for something to come. For the
+    /// writer alone.
+    pub fn take(&self, may_wait: bool) -> Taken {
         let mut state = self.state.lock();
         while state.batches.is_empty() {
             if state.closed {
-                return None;
+                return Taken::Closed;
+            }
+            if !may_wait {
+                return Taken::Nothing;
             }
             self.filled.wait(&mut state);
         }
         let mut group = Group { batches: Vec::new(), bytes: 0 };
         let mut writes = 0_usize;
         while let Some((waiting, bytes)) = state.batches.pop_front() {
-            writes = writes.saturating_add(waiting.writes.as_ref().map_or(0, Vec::len));
+            writes = writes.saturating_add(waiting.count());
             group.bytes = group.bytes.saturating_add(bytes);
             group.batches.push(waiting);
             if writes >= GROUP_WRITES_MAX || group.bytes >= GROUP_BYTES_MAX {
                 break;
             }
         }
-        Some(group)
+        Taken::Group(group)
     }
 
     /// Tells the outcome of each batch of a group, in order, and makes room.
@@ -122,6 +149,11 @@ impl Queue {
         if state.bytes < WRITER_QUEUE_BYTES_MAX {
             self.drained.notify_waiters();
         }
+    }
+
+    /// Whether the queue takes no more.
+    pub fn is_closed(&self) -> bool {
+        self.state.lock().closed
     }
 
     /// Takes no more; what waits is still written.

@@ -28,7 +28,7 @@ const STEPS: &[&str] = &["
         id INTEGER PRIMARY KEY,
         owner INTEGER NOT NULL,
         tab INTEGER NOT NULL,
-        last INTEGER NOT NULL,
+        moved INTEGER NOT NULL,
         sum INTEGER NOT NULL,
         clear BLOB NOT NULL,
         UNIQUE (owner, tab)
@@ -44,6 +44,14 @@ const STEPS: &[&str] = &["
         sum INTEGER NOT NULL,
         stanza BLOB NOT NULL
     ) STRICT;
+    CREATE TABLE young (
+        id INTEGER PRIMARY KEY,
+        generation INTEGER NOT NULL,
+        sum INTEGER NOT NULL,
+        ops BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE state (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL) STRICT;
+    INSERT INTO state VALUES (1, 1);
     CREATE INDEX by_seq ON records (log, seq, flags);
     CREATE INDEX by_peer ON records (log, peer, seq, flags);
 "];
