@@ -196,6 +196,7 @@ async fn accounts(store: &Sqlite, owners: &[Owner]) {
             batch.put(ACCOUNT[1], owner, &format!("contact{contact}@capulet.lit"), vec![2; 100]);
         }
         batch.put(ACCOUNT[5], owner, "node item", vec![3; 300]);
+        store.room().await;
         last = Some(store.submit(batch));
     }
     last.expect("a ticket").await.expect("the batch is settled");

@@ -22,7 +22,7 @@ const BUSY: Duration = Duration::from_secs(5);
 pub fn writing(path: &Path) -> Result<Connection, Trouble> {
     let mut connection = open(path)?;
     connection.execute_batch(
-        "PRAGMA page_size = 4096;
+        "PRAGMA page_size = 8192;
          PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
          PRAGMA wal_autocheckpoint = 0;

@@ -162,8 +162,8 @@ impl<'c> Logs<'c> {
              VALUES (?, ?, ?, ?, ?, ?, ?)",
         )?;
         for Move { log, through, .. } in &step.moves {
-            let rows = young.log(*log).into_iter().flat_map(|log| log.rows.range(..=*through));
-            for (seq, row) in rows {
+            let Some(from) = young.log(*log) else { continue };
+            for (seq, row) in from.rows.range(..=*through) {
                 insert.execute(params![
                     log,
                     signed(*seq),
@@ -175,6 +175,8 @@ impl<'c> Logs<'c> {
                 ])?;
             }
             let state = self.state(*log)?;
+            let flags = from.rows.range(..=*through).map(|(seq, row)| (*seq, row.flags));
+            state.clear.extend((state.moved, *through), &from.clear, flags);
             state.moved = *through;
             let state = state.clone();
             self.keep(&state)?;

@@ -134,7 +134,7 @@ impl Read<'_> {
             let (young, in_table) = young.unwrap_or((Vec::new(), true));
             let young_first = if slice.from_end { young.len() } else { 0 };
             let wanted = slice.count_max.saturating_add(1).saturating_sub(young_first);
-            let old = match self.chosen(slice)? {
+            let old = match self.chosen(log, slice)? {
                 Some(chosen) if in_table && wanted > 0 => {
                     self.select(log, slice, &chosen, wanted)?
                 }
@@ -176,7 +176,7 @@ impl Read<'_> {
         let Some(log) = self.log(table, owner)? else { return Ok(0) };
         let young = |young: &Young| young.log(log).map_or(0, |young| young.count(slice));
         self.both(young, |young| {
-            let Some(chosen) = self.chosen(slice)? else { return Ok(young) };
+            let Some(chosen) = self.chosen(log, slice)? else { return Ok(young) };
             let (index, peer) = chosen.index();
             let mut select = self.sql(&format!(
                 "SELECT count(*) FROM records INDEXED BY {index}
@@ -234,13 +234,13 @@ impl Read<'_> {
                 let all = self.young.read();
                 (all.version, young(&all))
             };
-            let transaction = self.connection.unchecked_transaction()?;
+            let snapshot = Snapshot::take(self.connection)?;
             let on_disk: i64 =
                 self.sql("SELECT version FROM state")?.query_row([], |row| row.get(0))?;
             if on_disk == version {
                 return table(copied);
             }
-            drop(transaction);
+            drop(snapshot);
             // A commit is on the disk and will be in memory at once.
             if round > ROUNDS_EAGER {
                 std::thread::sleep(Duration::from_micros(200));
@@ -265,11 +265,15 @@ impl Read<'_> {
         Ok(Record { seq, epoch, peer, flags, stanza: Bytes::copy_from_slice(stanza) })
     }
 
-    /// What a slice selects, in numbers; nothing when it can select nothing.
-    fn chosen(&self, slice: &Slice) -> Result<Option<Chosen>, Trouble> {
-        let from = slice.after.map_or(0, |after| after.saturating_add(1));
+    /// What a slice selects in the table, in numbers; nothing when it can select nothing.
+    fn chosen(&self, log: i64, slice: &Slice) -> Result<Option<Chosen>, Trouble> {
+        let mut from = slice.after.map_or(0, |after| after.saturating_add(1));
+        if slice.flags_any != 0 {
+            let state = Log::load(self.connection, log)?;
+            from = from.max(state.clear.of_any(slice.flags_any).saturating_add(1));
+        }
         let to = slice.before.map_or(SEQ_MAX, |before| before.saturating_sub(1)).min(SEQ_MAX);
-        if from > to || slice.before == Some(0) {
+        if from > to {
             return Ok(None);
         }
         let (from, to) = (signed(from), signed(to));
@@ -333,6 +337,25 @@ impl Read<'_> {
 
     fn sql(&self, sql: &str) -> Result<CachedStatement<'_>, Trouble> {
         Ok(self.connection.prepare_cached(sql)?)
+    }
+}
+
+/// A transaction that only reads, so that several questions see one state.
+struct Snapshot<'c>(&'c Connection);
+
+impl<'c> Snapshot<'c> {
+    fn take(connection: &'c Connection) -> Result<Self, Trouble> {
+        connection.prepare_cached("BEGIN")?.execute([])?;
+        Ok(Self(connection))
+    }
+}
+
+impl Drop for Snapshot<'_> {
+    fn drop(&mut self) {
+        let end = self.0.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+        if let Err(error) = end {
+            tracing::error!(%error, "a reader cannot end its transaction");
+        }
     }
 }
 

@@ -15,6 +15,6 @@ pub struct Tuning {
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { generation_bytes: 8 * 1024 * 1024, step_records: 512, checkpoint_pages: 4000 }
+        Self { generation_bytes: 8 * 1024 * 1024, step_records: 512, checkpoint_pages: 1000 }
     }
 }

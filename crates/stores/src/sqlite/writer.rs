@@ -44,13 +44,18 @@ enum End {
 
 impl Writer {
     /// Serves the queue until it is closed, with a connection that is open already.
-    pub fn run(self, connection: Connection) {
+    pub fn run(self, mut connection: Connection) {
         // However the thread ends, nobody waits for it in vain.
         let _abandon = Abandon(self.queue.clone());
-        let mut end = self.serve(connection);
+        let mut end = self.serve(&mut connection);
         while let End::Fault(fault) = end {
+            // The old connection stays until the new one is there: were there none for a moment,
+            // SQLite would read the write-ahead log anew and might find what has failed.
             end = match self.reopen(fault) {
-                Ok(connection) => self.serve(connection),
+                Ok(fresh) => {
+                    connection = fresh;
+                    self.serve(&mut connection)
+                }
                 Err(trouble) => {
                     let error = StoreError::from(trouble);
                     tracing::error!(%error, "the store cannot be opened again for writing");
@@ -80,13 +85,13 @@ impl Writer {
         Ok(connection)
     }
 
-    fn serve(&self, mut connection: Connection) -> End {
-        let pages = match watch_log(&mut connection) {
+    fn serve(&self, connection: &mut Connection) -> End {
+        let pages = match watch_log(connection) {
             Ok(pages) => pages,
             Err(error) => return fault("the write-ahead log cannot be watched", error.into()),
         };
         let young_bytes_max = self.tuning.generation_bytes.saturating_mul(4);
-        let mut apply = Apply::new(&connection, &self.known, &self.young, young_bytes_max);
+        let mut apply = Apply::new(connection, &self.known, &self.young, young_bytes_max);
         let mut without_step = 0_u32;
         loop {
             let has_step = without_step == 0 && self.has_step();
@@ -98,25 +103,24 @@ impl Writer {
             without_step = without_step.saturating_sub(1);
             let step = if has_step { self.step(group.as_ref()) } else { None };
             let batches = group.as_ref().map_or(&[][..], |group| &group.batches[..]);
-            let mut outcome =
-                commit(&connection, &mut apply, Work { step: step.as_ref(), batches });
+            let mut outcome = commit(connection, &mut apply, Work { step: step.as_ref(), batches });
             if step.is_some() && outcome.as_ref().is_err_and(Trouble::is_full) {
                 tracing::error!("no space to move young records to their table, trying later");
                 without_step = GROUPS_WITHOUT_STEP;
-                outcome = commit(&connection, &mut apply, Work { step: None, batches });
+                outcome = commit(connection, &mut apply, Work { step: None, batches });
             }
             if let Err(error) = self.settle(group, outcome) {
                 return End::Fault(error.fault);
             }
             if pages.load(Ordering::Relaxed) >= self.tuning.checkpoint_pages {
                 pages.store(0, Ordering::Relaxed);
-                if let Err(error) = checkpoint(&connection, "PASSIVE") {
+                if let Err(error) = checkpoint(connection, "PASSIVE") {
                     return fault("the write-ahead log cannot be copied", error);
                 }
             }
         }
         drop(apply);
-        if let Err(trouble) = empty_log(&connection) {
+        if let Err(trouble) = empty_log(connection) {
             fault("the write-ahead log stays behind, the next start reads it", trouble);
         }
         End::Closed

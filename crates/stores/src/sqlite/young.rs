@@ -42,7 +42,8 @@ pub struct YoungLog {
     pub moved: Seq,
     /// Up to where records are of the frozen generation, when there is something to move.
     frozen: Option<Seq>,
-    clear: Clear,
+    /// What is known of flags.
+    pub clear: Clear,
 }
 
 /// All that is young.
