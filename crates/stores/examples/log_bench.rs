@@ -52,6 +52,7 @@ fn main() {
         generation_bytes: number("generation", usual.generation_bytes as u64) as usize,
         step_records: number("step", usual.step_records as u64) as usize,
         checkpoint_pages: number("checkpoint", usual.checkpoint_pages as u64) as i32,
+        file_bytes_max: 0,
     };
     let (records, logs) = (number("records", 400_000), number("logs", 500));
     let waiting = number("waiting", 250) as usize;

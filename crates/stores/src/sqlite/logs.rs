@@ -227,7 +227,7 @@ impl<'c> Logs<'c> {
         }
         let found: Option<(i64, u32, Arc<str>)> = self
             .sql(
-                "SELECT r.id, r.epoch, p.name FROM records r LEFT JOIN peers p ON p.id = r.peer
+                "SELECT r.rowid, r.epoch, p.name FROM records r LEFT JOIN peers p ON p.id = r.peer
                  WHERE r.log = ? AND r.seq = ?",
             )?
             .query_row([log, signed(seq)], |row| {
@@ -236,7 +236,7 @@ impl<'c> Logs<'c> {
             .optional()?;
         let Some((id, epoch, peer)) = found else { return Ok(()) };
         let sum = sum::of_record(log, seq, epoch, &peer, stanza) ^ sum::of_flags(flags);
-        self.sql("UPDATE records SET flags = ?, sum = ?, stanza = ? WHERE id = ?")?
+        self.sql("UPDATE records SET flags = ?, sum = ?, stanza = ? WHERE rowid = ?")?
             .execute(params![flags, sum, stanza, id])?;
         self.touched = true;
         let state = self.state(log)?;
@@ -272,7 +272,7 @@ impl<'c> Logs<'c> {
         bits: u32,
     ) -> Result<(), Trouble> {
         let mut select = self.sql(
-            "SELECT id, flags, sum FROM records INDEXED BY by_seq
+            "SELECT rowid, flags, sum FROM records INDEXED BY by_seq
              WHERE log = ?1 AND seq > ?2 AND seq <= ?3 AND (flags & ?4 != 0 OR flags = 0)",
         )?;
         let place = params![log, signed(from), signed(through), bits];
@@ -282,10 +282,10 @@ impl<'c> Logs<'c> {
         for (id, flags, sum) in found {
             let left = flags & !bits;
             if left == 0 {
-                self.sql("DELETE FROM records WHERE id = ?")?.execute([id])?;
+                self.sql("DELETE FROM records WHERE rowid = ?")?.execute([id])?;
             } else {
                 let sum = sum ^ sum::of_flags(flags) ^ sum::of_flags(left);
-                self.sql("UPDATE records SET flags = ?, sum = ? WHERE id = ?")?
+                self.sql("UPDATE records SET flags = ?, sum = ? WHERE rowid = ?")?
                     .execute(params![left, sum, id])?;
             }
         }

@@ -18,6 +18,7 @@ mod store;
 mod sum;
 mod trouble;
 mod tuning;
+mod verify;
 mod writer;
 mod young;
 

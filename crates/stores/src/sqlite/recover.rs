@@ -19,7 +19,7 @@ pub fn young(connection: &Connection) -> Result<Young, Trouble> {
     let mut young = Young::new(version, 1);
     let mut look = Look::new(connection);
     let mut select =
-        connection.prepare("SELECT id, generation, sum, ops FROM young ORDER BY id")?;
+        connection.prepare("SELECT rowid, generation, sum, ops FROM young ORDER BY rowid")?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
         let (id, generation, sum): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);

@@ -21,6 +21,7 @@ use crate::sqlite::read::join;
 use crate::sqlite::readers::Readers;
 use crate::sqlite::recover;
 use crate::sqlite::tuning::Tuning;
+use crate::sqlite::verify;
 use crate::sqlite::writer::Writer;
 use crate::sqlite::young::Young;
 
@@ -45,7 +46,7 @@ impl Sqlite {
     /// Opens a database file as [`Sqlite::open`] does, with other sizes than the usual ones.
     pub fn open_tuned(path: &Path, tuning: Tuning) -> Result<Self, StoreError> {
         let hold = Hold::take(path)?;
-        let connection = connection::writing(path)?;
+        let connection = connection::writing(path, tuning.file_bytes_max)?;
         let young = Arc::new(RwLock::new(recover::young(&connection)?));
         let (known, queue) = (Arc::<Known>::default(), Arc::<Queue>::default());
         let readers = Readers::start(path.into(), known.clone(), young.clone());
@@ -68,6 +69,12 @@ impl Sqlite {
 }
 
 impl Sqlite {
+    /// What is wrong with a database file that no process has open: damaged rows, broken
+    /// structure. Nothing when all is well.
+    pub fn verify(path: &Path) -> Vec<String> {
+        verify::verify(path)
+    }
+
     /// The page, if all of it is young: the tail of a log, which is asked for most.
     fn young_page(&self, log: Table, owner: &Owner, slice: &Slice) -> Option<Page> {
         if self.queue.is_closed() {
@@ -189,8 +196,12 @@ mod tests {
     mod restless {
         use super::*;
 
-        const RESTLESS: Tuning =
-            Tuning { generation_bytes: 3000, step_records: 3, checkpoint_pages: 20 };
+        const RESTLESS: Tuning = Tuning {
+            generation_bytes: 3000,
+            step_records: 3,
+            checkpoint_pages: 20,
+            file_bytes_max: 0,
+        };
 
         crate::conformance!(|| subject(RESTLESS));
     }

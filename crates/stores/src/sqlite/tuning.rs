@@ -11,10 +11,17 @@ pub struct Tuning {
     pub step_records: usize,
     /// Pages in the write-ahead log from which it is copied into the database file.
     pub checkpoint_pages: i32,
+    /// Bytes that the database file may grow to before the store is full; 0 for all there are.
+    pub file_bytes_max: u64,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { generation_bytes: 8 * 1024 * 1024, step_records: 512, checkpoint_pages: 1000 }
+        Self {
+            generation_bytes: 8 * 1024 * 1024,
+            step_records: 512,
+            checkpoint_pages: 1000,
+            file_bytes_max: 0,
+        }
     }
 }

@@ -49,6 +49,11 @@ impl Writer {
         let _abandon = Abandon(self.queue.clone());
         let mut end = self.serve(&mut connection);
         while let End::Fault(fault) = end {
+            // A try for each group, when there is one: so the first behind the cure is served, and
+            // a disk that stays broken costs nothing while nobody writes.
+            if !self.queue.wait() {
+                return;
+            }
             // The old connection stays until the new one is there: were there none for a moment,
             // SQLite would read the write-ahead log anew and might find what has failed.
             end = match self.reopen(fault) {
@@ -59,10 +64,8 @@ impl Writer {
                 Err(trouble) => {
                     let error = StoreError::from(trouble);
                     tracing::error!(%error, "the store cannot be opened again for writing");
-                    match self.queue.take(true) {
-                        Taken::Group(group) => self.queue.settle(group, |_| Err(error.clone())),
-                        Taken::Nothing => {}
-                        Taken::Closed => return,
+                    if let Taken::Group(group) = self.queue.take(false) {
+                        self.queue.settle(group, |_| Err(error.clone()));
                     }
                     End::Fault(fault)
                 }
@@ -72,7 +75,7 @@ impl Writer {
 
     /// Opens the file again after a fault, and takes what is young from there.
     fn reopen(&self, fault: Fault) -> Result<Connection, Trouble> {
-        let connection = connection::writing(&self.path)?;
+        let connection = connection::writing(&self.path, self.tuning.file_bytes_max)?;
         // Frames of the group that failed may lie behind the end of the write-ahead log, unsynced.
         // It is left behind before anything new is written. Not so when the disk is full: copying
         // may need the space that is missing, and the next group may be what frees it.
