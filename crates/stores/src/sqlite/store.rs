@@ -174,35 +174,4 @@ fn no_thread(error: std::io::Error) -> StoreError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::conformance::Subject;
-    use crate::scratch::Scratch;
-
-    fn subject(tuning: Tuning) -> Subject {
-        let scratch = Scratch::new().expect("a directory");
-        let path = scratch.path().join("verona.db");
-        let store = Sqlite::open_tuned(&path, tuning).expect("the store opens");
-        Subject::with(store, scratch)
-    }
-
-    mod as_usual {
-        use super::*;
-
-        crate::conformance!(|| subject(Tuning::default()));
-    }
-
-    /// Everything is moved at once and in small parts.
-    mod restless {
-        use super::*;
-
-        const RESTLESS: Tuning = Tuning {
-            generation_bytes: 3000,
-            step_records: 3,
-            checkpoint_pages: 20,
-            file_bytes_max: 0,
-        };
-
-        crate::conformance!(|| subject(RESTLESS));
-    }
-}
+mod tests;
