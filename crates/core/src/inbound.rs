@@ -52,8 +52,7 @@ pub(crate) fn to_account(
         match passage.stanza.kind() {
             Kind::Message(kind) => {
                 let place = Place { server, registry: &registry };
-                message(&place, kind, passage, trail);
-                Need::Nothing
+                message(&place, kind, passage, trail)
             }
             Kind::Presence(kind) => to_resources(account, &mut state, kind, &stanza, trail),
             Kind::Iq(kind) => iq(server, (account, &state), (kind, &stanza), trail),
@@ -79,7 +78,12 @@ struct Place<'a> {
 }
 
 /// §8.5.2.1.1, §8.5.2.2.1, §8.5.3: a message is stamped, kept, delivered and copied.
-fn message(place: &Place<'_>, kind: MessageType, mut passage: Passage<'_>, trail: &mut Trail) {
+fn message(
+    place: &Place<'_>,
+    kind: MessageType,
+    mut passage: Passage<'_>,
+    trail: &mut Trail,
+) -> Need {
     let came = passage.stanza.clone();
     place.registry.watch(Phase::Stamp, &mut passage);
     let (delivery, waits) =
@@ -89,7 +93,7 @@ fn message(place: &Place<'_>, kind: MessageType, mut passage: Passage<'_>, trail
     place.registry.watch(Phase::Keep, &mut passage);
     if let Delivery::Bounce(condition) = passage.delivery {
         trail.bounce(passage.stanza, &StanzaError::new(condition));
-        return;
+        return Need::Nothing;
     }
     if passage.keep.offline && !log::has_room(passage.state, passage.stanza.text().len()) {
         // XEP-0160 §3: past the quota the sender hears that it was not kept.
@@ -97,7 +101,7 @@ fn message(place: &Place<'_>, kind: MessageType, mut passage: Passage<'_>, trail
             passage.stanza,
             &StanzaError::new(Condition::ResourceConstraint).text("too many offline messages"),
         );
-        return;
+        return Need::Nothing;
     }
     if passage.keep != Keep::default() {
         let seq = keep::next_seq(place.server, passage.state);
@@ -105,12 +109,21 @@ fn message(place: &Place<'_>, kind: MessageType, mut passage: Passage<'_>, trail
         *passage.stanza = passage.stanza.with_stanza_id(&id, &passage.account.jid);
         let what = (&*passage.stanza, Direction::Inbound, passage.keep);
         let ticket = keep::append(place.server, passage.account, passage.state, seq, what);
-        trail.kept.push(Kept { ticket, stanza: came });
+        trail.kept.push(Kept { ticket, stanza: came.clone() });
     }
     if let Delivery::To(places) = &passage.delivery {
+        let mut refused = 0;
         for resource in places.iter().filter_map(|place| passage.state.resources.get(*place)) {
             let text = passage.stanza.text();
-            trail.write(&resource.link, |out| out.extend_from_slice(text.as_bytes()));
+            let put = trail.write(&resource.link, |out| out.extend_from_slice(text.as_bytes()));
+            if put == Put::Overslept && passage.keep == Keep::default() {
+                return Need::Room(passage.account.clone(), resource.link.clone(), came);
+            }
+            refused += usize::from(!matches!(put, Put::Taken | Put::Crowded));
+        }
+        if refused > 0 && refused == places.len() && passage.keep == Keep::default() {
+            // The reader is stuck and its mailbox full: the sender hears that it did not arrive.
+            trail.bounce(&came, &StanzaError::new(Condition::ResourceConstraint));
         }
     }
     place.registry.watch(Phase::Copy, &mut passage);
@@ -119,6 +132,7 @@ fn message(place: &Place<'_>, kind: MessageType, mut passage: Passage<'_>, trail
             trail.write(&resource.link, |out| out.extend_from_slice(copy.text().as_bytes()));
         }
     }
+    Need::Nothing
 }
 
 /// §8.5.2.1.2, §8.5.3: presence of others.

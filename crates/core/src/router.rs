@@ -57,6 +57,10 @@ impl Server {
     async fn meet(self: &Arc<Self>, need: Need, trail: &mut Trail) -> Need {
         match need {
             Need::Nothing | Need::Ask(_) => {}
+            Need::Room(account, link, stanza) => {
+                self.end_sleeper(&account.owner, &link).await;
+                trail.sends.push_front(stanza);
+            }
             Need::Account(jid, stanza) => match self.account(&jid).await {
                 Ok(Some(_)) => trail.sends.push_front(stanza),
                 Ok(None) => return inbound::no_such_account(self, &jid, &stanza, trail),

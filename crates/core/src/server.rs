@@ -16,6 +16,7 @@ use verona_xmpp::sasl::decoy::Decoy;
 use verona_xmpp::stanza::{IqType, Stanza};
 
 use crate::account::Account;
+use crate::account::credentials::Record;
 use crate::account::directory::Directory;
 use crate::account::state::{PartSpec, State};
 use crate::clock::Clock;
@@ -29,10 +30,13 @@ use crate::limits::Limits;
 use crate::link::Link;
 use crate::login::guard::LoginGuard;
 use crate::login::hashing::Hashing;
+use crate::sleepers::Sleepers;
+
 use crate::questions::Questions;
 use crate::stanza_id::StanzaIds;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::stream::management::Managed;
 
 /// A running server.
 pub struct Server {
@@ -52,6 +56,8 @@ pub struct Server {
     pub hashing: Hashing,
     /// Makes the ids under which messages are kept.
     pub ids: StanzaIds,
+    /// Sessions that may be resumed.
+    pub sleepers: Sleepers<Sleeper, Seat>,
     /// Counts failed logins.
     pub logins: LoginGuard,
     /// Requests of the server itself that are not answered yet.
@@ -93,6 +99,7 @@ impl Server {
             decoy: identity.decoy,
             hashing: Hashing::default(),
             ids: StanzaIds::new(&identity.secret),
+            sleepers: Sleepers::default(),
             logins: LoginGuard::default(),
             questions: Questions::default(),
             known_features: KnownFeatures::default(),
@@ -150,6 +157,12 @@ impl Server {
         }
         let registry = Arc::clone(&host.registry());
         self.directory.load(jid, &*self.store, &registry.parts).await
+    }
+
+    /// What a password for an account is checked against; None when there is no such account here.
+    pub async fn account_record(&self, jid: &Jid) -> Result<Option<Arc<Record>>, StoreError> {
+        let account = self.account(jid).await?;
+        Ok(account.and_then(|account| account.turn().record.clone()))
     }
 }
 
@@ -230,6 +243,15 @@ impl std::fmt::Debug for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Host").field("jid", &self.jid).finish_non_exhaustive()
     }
+}
+
+/// A session without a stream, which its client may resume (XEP-0198 §5).
+#[derive(Debug)]
+pub struct Sleeper {
+    /// The session; its resource is still in the account.
+    pub seat: Seat,
+    /// Its counters, and what the client has not acknowledged.
+    pub managed: Managed,
 }
 
 /// A bound session as the one who owns it sees it.
@@ -318,7 +340,7 @@ pub struct Passage<'a> {
     /// The account's host.
     pub host: &'a Host,
     /// The account whose turn it is.
-    pub account: &'a Account,
+    pub account: &'a Arc<Account>,
     /// Its state, loaded and locked.
     pub state: &'a mut State,
     /// Which way the stanza goes.

@@ -56,6 +56,8 @@ pub(crate) enum Need {
     Ask(Stanza),
     /// A change of a subscription.
     Subscription(Arc<Account>, Act, Stanza),
+    /// The end of a sleeping session that can hold no more; then the stanza comes again.
+    Room(Arc<Account>, Arc<Link>, Stanza),
     /// The answer of a module to a request.
     Answer(Stanza, Answer),
 }

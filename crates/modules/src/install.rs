@@ -14,6 +14,7 @@ use crate::entity::ping::Ping;
 use crate::entity::stream_limits::StreamLimits;
 use crate::entity::time::Time;
 use crate::entity::version::Version;
+use crate::im::registration::Registration;
 use crate::im::roster::Roster;
 
 /// What an operator may set of a module.
@@ -54,6 +55,7 @@ modules! {
     Caps,
     Contact,
     Ping,
+    Registration,
     StreamLimits,
     Time,
     Version,

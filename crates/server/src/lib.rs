@@ -1,10 +1,16 @@
 //! The one binary: serve, account, check.
 
 pub mod accounts;
+pub mod assembly;
 pub mod check;
+pub mod command;
 pub mod config;
 pub mod control;
+pub mod logging;
+pub mod process;
 pub mod serve;
+pub mod settings;
+pub mod storage;
 
 #[cfg(test)]
 mod scratch;

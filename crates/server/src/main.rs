@@ -1,27 +1,12 @@
 //! The command `verona`.
 
-use std::path::Path;
+use std::process::ExitCode;
 
-use verona_server::config::load::Config;
-use verona_server::serve::Running;
-
+// Many small buffers of many sizes that live long or die young, on several threads: measured against
+// the system's allocator by the resident size of idle sessions.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() {
-    let mut args = std::env::args().skip(3);
-    let config = match args.next() {
-        Some(file) => Config::load(Path::new(&file), &["mam"]).map_err(|e| e.to_string()).unwrap(),
-        None => Config::builtin(),
-    };
-    tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let running = Running::start(&config).await.unwrap();
-        for door in &running.doors {
-            println!("{door}");
-        }
-        let mut term =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
-        term.recv().await;
-        running.stop().await;
-    });
+fn main() -> ExitCode {
+    verona_server::command::run::main()
 }

@@ -1,222 +1,262 @@
-//! `verona serve`: builds the server from its config, opens the doors, and closes them in order.
+//! `verona serve`: from the config to a running server, and to its end.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
-use tokio::task::JoinSet;
-use verona_core::host::{HostSettings, Registration};
-use verona_core::identity;
-use verona_core::limits::Limits;
-use verona_core::mailbox::Order;
-use verona_core::server::{Host, Policy, Server};
-use verona_core::store::Store;
-use verona_stores::sqlite::Sqlite;
-use verona_transports::admission::Admission;
-use verona_transports::tcp::{self, Service, Shared};
-use verona_transports::tls::certificates::{Certificates, Site};
-use verona_xmpp::error::{StreamCondition, StreamError};
-use verona_xmpp::jid::Jid;
+use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Mutex, Notify};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use verona_transports::tls::certificates::Certificates;
 
+use crate::assembly::{Assembly, Parts};
+use crate::check::certificates::WARNING_DAYS;
+use crate::check::config::weaker;
+use crate::command::failure::Failure;
 use crate::config::load::Config;
-use crate::config::value::StorageUrl;
+use crate::control::listener::{Control, ControlSocket};
+use crate::control::protocol::{Answer, Request, Status};
+use crate::process::{self, Stage};
+use crate::settings::{MODULES, sites};
+use crate::{logging, storage};
 
-/// Rounds of the salted hash for new passwords (RFC 5802 §5.1 asks for 4,096 at least).
-pub const PASSWORD_ITERATIONS: u32 = 10_000;
+/// How long the end may take; who is not gone by then is cut off.
+const STOPPING: Duration = Duration::from_secs(10);
 
-/// How often silent sessions are looked for.
-const SWEEP: Duration = Duration::from_secs(30);
+/// How often files of certificates are looked at without being asked: other tools renew them, and
+/// self-signed ones are renewed by us.
+const CERTIFICATES: Duration = Duration::from_secs(6 * 60 * 60);
 
-/// How long a stop waits for sessions to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(8);
+/// Runs the server until it is told to end.
+pub fn run(config: Config) -> Result<(), Failure> {
+    logging::start(&config.log).map_err(Failure::new)?;
+    let descriptors = process::raise_descriptors();
+    process::make_private_dir(&config.data_dir).map_err(|error| {
+        Failure::new(format!("data_dir {}: {error}", config.data_dir.display()))
+    })?;
+    let version = env!("CARGO_PKG_VERSION");
+    let file = config.file.as_ref().map(|file| file.display().to_string());
+    tracing::info!(version, descriptors, config = file.as_deref().unwrap_or("built-in"), "begins");
+    for (key, effect) in weaker(&config) {
+        tracing::warn!(key, "{effect}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(Failure::new)?;
+    let outcome = runtime.block_on(serve(config));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
+}
 
-/// Opens the store that the config names.
-pub fn open_store(config: &Config) -> Result<Arc<dyn Store>, String> {
-    match &config.storage.url {
-        StorageUrl::Sqlite(file) => {
-            let path = config.data_dir.join(file);
-            let store = Sqlite::open(&path).map_err(|error| error.to_string())?;
-            Ok(Arc::new(store))
+async fn serve(config: Config) -> Result<(), Failure> {
+    let mut signals = Signals::catch().map_err(Failure::new)?;
+    let socket = ControlSocket::bind(&config.control_socket()).map_err(Failure::new)?;
+    let shell = Arc::new(Shell::start(Arc::new(config)).await?);
+    let control = tokio::spawn(Arc::new(socket).serve(shell.clone()));
+    process::tell(Stage::Ready);
+    let hosts = shell.config.load().hosts.len();
+    tracing::info!(hosts, pid = std::process::id(), "ready");
+
+    shell.attend(&mut signals).await;
+
+    tracing::info!("ends");
+    process::tell(Stage::Stopping);
+    tokio::select! {
+        ended = timeout(STOPPING, shell.assembly.stop()) => {
+            if ended.is_err() {
+                tracing::warn!("some streams took too long to end");
+            }
         }
-        StorageUrl::Postgres(_) => Err("PostgreSQL is not built in yet; use sqlite:FILE".into()),
+        () = signals.end.wanted() => tracing::warn!("told again to end, so at once"),
     }
+    control.abort();
+    // The task owns the socket; its file is removed with it.
+    let _ = control.await;
+    Ok(())
 }
 
-/// Makes the hosts with their modules, as the config wants them.
-pub fn hosts(config: &Config) -> Result<Vec<Host>, String> {
-    let mut hosts = Vec::new();
-    for host in &config.hosts {
-        let jid = |text: &str| Jid::parse(text).map_err(|error| format!("{text}: {error}"));
-        let admins = host.admins.iter().map(|admin| jid(admin.as_str()));
-        let settings = HostSettings {
-            domain: jid(host.domain.as_str())?,
-            admins: admins.collect::<Result<_, _>>()?,
-            registration: match host.registration {
-                crate::config::value::Registration::Closed => Registration::Closed,
-                crate::config::value::Registration::Invite => Registration::Invite,
-                crate::config::value::Registration::Open => Registration::Open,
-            },
-            password_iterations: PASSWORD_ITERATIONS,
-        };
-        let made = verona_modules::install::host(settings);
-        hosts.push(made.map_err(|error| format!("[modules]: {}", error.message))?);
-    }
-    Ok(hosts)
+/// A running server with all that is around it.
+struct Shell {
+    config: ArcSwap<Config>,
+    certificates: Arc<Certificates>,
+    assembly: Assembly,
+    ready: Instant,
+    /// Told when the operator wants it to end.
+    end: Notify,
+    /// One reload at a time.
+    reloading: Mutex<()>,
 }
 
-/// What holds for all streams, as the config wants it.
-pub fn policy(config: &Config) -> Policy {
-    let limits = &config.limits;
-    Policy {
-        limits: Limits {
-            unlimited: limits.unlimited,
-            login_element_bytes_max: limits.login_element_bytes_max,
-            login_bytes_max: limits.login_bytes_max,
-            login_elements_max: limits.login_elements_max,
-            login_depth_max: limits.login_depth_max,
-            first_byte_secs: limits.first_byte_secs,
-            tls_secs: limits.tls_secs,
-            bind_secs: limits.bind_secs,
-            stanza_bytes_max: limits.stanza_bytes_max,
-            depth_max: limits.depth_max,
-            attributes_max: limits.attributes_max,
-            namespaces_max: limits.namespaces_max,
-            elements_max: limits.elements_max,
-            rate_bytes_per_sec: limits.rate_bytes_per_sec,
-            rate_burst_bytes: limits.rate_burst_bytes,
-            rate_stanzas_per_sec: limits.rate_stanzas_per_sec,
-            failed_logins_per_connection: limits.failed_logins_per_connection,
-            failed_logins_per_address: limits.failed_logins_per_address,
-            failed_logins_window_secs: limits.failed_logins_window_secs,
-            failed_login_delay_secs_max: limits.failed_login_delay_secs_max,
-            unauthenticated_per_address: limits.unauthenticated_per_address,
-            connections_per_sec_per_address: limits.connections_per_sec_per_address,
-            resources_per_account: limits.resources_per_account,
-            idle_probe_secs: limits.idle_probe_secs,
-        },
-        require_tls: config.security.require_tls,
-        legacy_auth: config.security.legacy_auth,
-    }
-}
-
-/// The domains that need certificates.
-pub fn sites(config: &Config) -> Vec<Site> {
-    let site = |domain: &str| Site { domain: domain.to_owned(), services: Vec::new() };
-    config.hosts.iter().map(|host| site(host.domain.as_str())).collect()
-}
-
-/// A server with its doors open.
-pub struct Running {
-    /// The server.
-    pub server: Arc<Server>,
-    /// Its certificates.
-    pub certificates: Arc<Certificates>,
-    /// What listens where, for people.
-    pub doors: Vec<String>,
-    tasks: JoinSet<()>,
-}
-
-impl Running {
-    /// Builds the server and opens its doors.
-    pub async fn start(config: &Config) -> Result<Self, String> {
-        let store = open_store(config)?;
-        let begun = identity::begin(&store, PASSWORD_ITERATIONS).await;
-        let identity = begun.map_err(|error| error.to_string())?;
-        let certificates = Certificates::open(&config.data_dir.join("certs"), sites(config))
-            .map_err(|errors| {
-                let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-                lines.join("\n")
-            })?;
-        let certificates = Arc::new(certificates);
-        let server = Server::new(store, hosts(config)?, policy(config), identity);
-        let shared = Shared {
-            server: server.clone(),
+impl Shell {
+    async fn start(config: Arc<Config>) -> Result<Self, Failure> {
+        let certificates = Certificates::open(&config.certificates_dir(), sites(&config));
+        let certificates = Arc::new(certificates.map_err(|errors| {
+            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            Failure::new(format!("certificates cannot be used\n{}", errors.join("\n")))
+        })?);
+        warn_of_expiry(&certificates);
+        let store = storage::open(&config).map_err(Failure::new)?;
+        let parts = Parts {
+            config: config.clone(),
             certificates: certificates.clone(),
-            admission: Arc::new(Admission::default()),
+            store: store.clone(),
         };
-        let mut running = Self { server, certificates, doors: Vec::new(), tasks: JoinSet::new() };
-        running.open(&config.listen.c2s, Service::Client, "clients (STARTTLS)", &shared)?;
-        running.open(&config.listen.c2s_tls, Service::ClientTls, "clients (TLS)", &shared)?;
-        let server = running.server.clone();
-        running.tasks.spawn(sweep(server));
-        Ok(running)
-    }
-
-    fn open(
-        &mut self,
-        addresses: &[SocketAddr],
-        service: Service,
-        what: &str,
-        shared: &Shared,
-    ) -> Result<(), String> {
-        for address in addresses {
-            let listener = tcp::bind(*address)
-                .map_err(|error| format!("cannot listen on {address} for {what}: {error}"))?;
-            self.doors.push(format!("{address}  {what}"));
-            self.tasks.spawn(tcp::listen(listener, service, shared.clone()));
-        }
-        Ok(())
-    }
-
-    /// Takes over a changed config, without ending a session; listeners and storage stay as they
-    /// are. Returns what could not be taken over.
-    pub fn reload(&self, config: &Config) -> Result<Vec<String>, String> {
-        let reloaded = self.certificates.reload(sites(config));
-        let gone = self.server.reload(hosts(config)?, policy(config));
-        let mut left: Vec<String> =
-            reloaded.refused.iter().map(|error| format!("{error}; the old one stays")).collect();
-        left.extend(gone.iter().map(|domain| format!("{domain} is served no longer")));
-        let ended = StreamError::new(StreamCondition::HostGone);
-        end_sessions(&self.server, &ended, |jid| gone.iter().any(|d| d.domain() == jid.domain()));
-        Ok(left)
-    }
-
-    /// Closes the doors, says goodbye to all sessions, and settles what is under way.
-    pub async fn stop(mut self) {
-        self.tasks.shutdown().await;
-        let error = StreamError::new(StreamCondition::SystemShutdown);
-        end_sessions(&self.server, &error, |_| true);
-        let gone = async {
-            while sessions(&self.server) > 0 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+        let assembly = match Assembly::start(parts).await {
+            Ok(assembly) => assembly,
+            Err(message) => {
+                store.close().await;
+                return Err(Failure::new(message));
             }
         };
-        if tokio::time::timeout(GOODBYE, gone).await.is_err() {
-            tracing::warn!(left = sessions(&self.server), "sessions did not end in time");
-        }
-        self.server.store.close().await;
+        Ok(Self {
+            config: ArcSwap::new(config),
+            certificates,
+            assembly,
+            ready: Instant::now(),
+            end: Notify::new(),
+            reloading: Mutex::new(()),
+        })
     }
-}
 
-/// How many sessions there are.
-pub fn sessions(server: &Server) -> usize {
-    let mut count = 0_usize;
-    server.directory.each(|account| count = count.saturating_add(account.turn().resources.len()));
-    count
-}
-
-fn end_sessions(server: &Server, error: &StreamError, meant: impl Fn(&Jid) -> bool) {
-    server.directory.each(|account| {
-        for resource in account.turn().resources.iter().filter(|r| meant(&r.link.jid)) {
-            resource.link.mailbox.order(Order::End(error.clone()));
-        }
-    });
-}
-
-/// RFC 6120 §4.6.4: finds out about peers that were silent for long.
-async fn sweep(server: Arc<Server>) {
-    loop {
-        tokio::time::sleep(SWEEP).await;
-        let limit = server.policy().limits.idle_probe_secs;
-        let now = server.clock.uptime_secs();
-        server.directory.each(|account| {
-            for resource in &account.turn().resources {
-                let silent = now.saturating_sub(resource.link.last_heard_secs());
-                if silent >= limit {
-                    resource.link.heard(now);
-                    resource.link.mailbox.order(Order::Probe);
+    /// Follows signals and the clock until the end is wanted.
+    async fn attend(&self, signals: &mut Signals) {
+        let mut renewal = interval(CERTIFICATES);
+        renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        renewal.tick().await;
+        loop {
+            tokio::select! {
+                () = signals.end.wanted() => return,
+                () = self.end.notified() => return,
+                _ = signals.hangup.recv() => {
+                    if let Err(message) = self.reload().await {
+                        tracing::error!("the reload failed, all stays as it was\n{message}");
+                    }
+                }
+                _ = renewal.tick() => {
+                    self.reload_certificates();
                 }
             }
-        });
+        }
+    }
+
+    /// Reads config and certificates anew. When the config is wrong nothing changes.
+    async fn reload(&self) -> Result<Vec<String>, String> {
+        let _one = self.reloading.lock().await;
+        process::tell(Stage::Reloading);
+        let outcome = self.reload_all().await;
+        process::tell(Stage::Ready);
+        outcome
+    }
+
+    async fn reload_all(&self) -> Result<Vec<String>, String> {
+        let old = self.config.load_full();
+        let new = match &old.file {
+            Some(file) => Config::load(file, MODULES).map_err(|problems| problems.to_string())?,
+            None => Config::builtin(),
+        };
+        if new.data_dir != old.data_dir || new.storage != old.storage {
+            return Err("data_dir and [storage] cannot change while the server runs; \
+                        restart it for that"
+                .to_owned());
+        }
+        let mut notes = self.assembly.reload(&old, &new).await?;
+        self.config.store(Arc::new(new));
+        notes.extend(self.reload_certificates());
+        for note in &notes {
+            tracing::info!("reload: {note}");
+        }
+        Ok(notes)
+    }
+
+    fn reload_certificates(&self) -> Vec<String> {
+        let reloaded = self.certificates.reload(sites(&self.config.load()));
+        warn_of_expiry(&self.certificates);
+        for domain in &reloaded.changed {
+            tracing::info!(%domain, "has a new certificate");
+        }
+        for error in &reloaded.refused {
+            tracing::error!(%error, "a certificate was refused, the one before stays");
+        }
+        let changed =
+            reloaded.changed.iter().map(|domain| format!("{domain} has a new certificate"));
+        let refused = reloaded.refused.iter().map(|error| format!("refused: {error}"));
+        changed.chain(refused).collect()
+    }
+
+    fn status(&self) -> Status {
+        let config = self.config.load();
+        let mut status = Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_secs: self.ready.elapsed().as_secs(),
+            hosts: config.hosts.iter().map(|host| host.domain.to_string()).collect(),
+            ..Status::default()
+        };
+        self.assembly.describe(&mut status);
+        status
+    }
+}
+
+impl Control for Shell {
+    fn answer(&self, request: Request) -> BoxFuture<'_, Answer> {
+        Box::pin(async move {
+            match request {
+                Request::Status => Answer::Status { status: self.status() },
+                Request::Reload => match self.reload().await {
+                    Ok(notes) => Answer::Reloaded { notes },
+                    Err(message) => Answer::Refused { message },
+                },
+                Request::Stop => {
+                    self.end.notify_one();
+                    Answer::Stopping
+                }
+                Request::Account { request } => match self.assembly.account(request).await {
+                    Ok(reply) => Answer::Account { reply },
+                    Err(error) => Answer::Refused { message: error.to_string() },
+                },
+            }
+        })
+    }
+}
+
+/// The signals that mean something.
+struct Signals {
+    hangup: Signal,
+    end: End,
+}
+
+/// Those that mean the end.
+struct End {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        let end = End {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        };
+        Ok(Self { hangup: signal(SignalKind::hangup())?, end })
+    }
+}
+
+impl End {
+    async fn wanted(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+fn warn_of_expiry(certificates: &Certificates) {
+    let soon = Duration::from_secs(u64::from(WARNING_DAYS) * 24 * 60 * 60);
+    let horizon = SystemTime::now().checked_add(soon);
+    for (domain, certificate) in certificates.all() {
+        if horizon.is_some_and(|horizon| certificate.not_after < horizon) {
+            let file = certificate.file.display();
+            tracing::warn!(%domain, %file, "the certificate expires soon or has expired");
+        }
     }
 }

@@ -6,8 +6,9 @@ use crate::chars::prove;
 use crate::error::ScanError;
 use crate::escape::{attr_value, push_cdata, push_text};
 use crate::limits::Limits;
-use crate::machine::{Begin, Machine, Sink};
+use crate::machine::Machine;
 use crate::scope::{NS_XML, Namespace, Outer};
+use crate::sink::{Begin, Sink};
 use crate::tag::{AttrAt, Name, offset};
 use crate::writer::Writer;
 
@@ -90,18 +91,9 @@ impl Tree {
         if text.len() > limits.bytes().min(u32::MAX as usize / 4) {
             return Err(ScanError::TooLarge);
         }
-        if !text.starts_with('<') {
-            return Err(ScanError::NotWellFormed);
-        }
         prove(text.as_bytes())?;
-        let mut machine = Machine::default();
         let mut builder = Builder::new(text);
-        let end = machine
-            .element(text.as_bytes(), &limits, outer, &mut builder)
-            .map_err(|fault| fault.error)?;
-        if end != Some(text.len()) {
-            return Err(ScanError::NotWellFormed);
-        }
+        Machine::default().whole(text, &limits, outer, &mut builder)?;
         Ok(builder.tree)
     }
 
@@ -242,12 +234,17 @@ impl<'a> Element<'a> {
         writer.finish()
     }
 
-    /// Writes the element with all that is in it.
+    /// Writes the element with all that is in it. The text is at most a few times as long as what
+    /// the tree was read from: a long namespace that is used often keeps a prefix, bound once.
     pub fn write(self, writer: &mut Writer) {
+        let mut bound = Bound::default();
+        if self.spelled_out() > self.room() {
+            bound = Bound::of(self);
+        }
         let mut at = self.at;
         loop {
             let node = self.tree.node(at);
-            let inner = self.begin(at, writer);
+            let inner = self.begin(at, &bound, writer);
             if inner != NONE {
                 at = inner;
                 continue;
@@ -272,17 +269,61 @@ impl<'a> Element<'a> {
     }
 
     /// Writes text, or a start tag; tells the first node inside.
-    fn begin(self, at: u32, writer: &mut Writer) -> u32 {
+    fn begin(self, at: u32, bound: &Bound, writer: &mut Writer) -> u32 {
         let element = Element { tree: self.tree, at };
-        if let Kind::Text(span) = self.tree.node(at).kind {
-            writer.text(self.tree.str(span));
-            return NONE;
+        let (ns, attrs) = match self.tree.node(at).kind {
+            Kind::Text(span) => {
+                writer.text(self.tree.str(span));
+                return NONE;
+            }
+            Kind::Element { ns, attrs, .. } => (ns, attrs),
+        };
+        match bound.number_of(ns) {
+            Some(number) => writer.start_bound(number, element.name()),
+            None => writer.start(element.name(), element.ns()),
+        };
+        if at == self.at {
+            for (number, span) in bound.0.iter().enumerate() {
+                writer.bind(number, self.tree.str(*span));
+            }
         }
-        writer.start(element.name(), element.ns());
-        for attr in element.attrs() {
-            writer.attr_ns(attr.ns, attr.name, attr.value);
+        for attr in self.tree.attrs.get(attrs.0 as usize..attrs.1 as usize).unwrap_or_default() {
+            let (name, value) = (self.tree.str(attr.name), self.tree.str(attr.value));
+            match bound.number_of(attr.ns) {
+                Some(number) => writer.attr_bound(number, name, value),
+                None => writer.attr_ns(self.tree.str(attr.ns), name, value),
+            };
         }
         element.first()
+    }
+
+    /// How many bytes the namespaces take when each is spelled out wherever it changes. What a peer
+    /// wrote as a prefix of one letter can stand for kilobytes.
+    pub(crate) fn spelled_out(self) -> usize {
+        self.uses().map(|(start, end)| end.saturating_sub(start) as usize).sum()
+    }
+
+    /// How many bytes spelling out may take: far more than any sensible text needs.
+    pub(crate) fn room(self) -> usize {
+        self.tree.arena.len().saturating_mul(8).saturating_add(4_096)
+    }
+
+    /// The namespaces that are not those of the element around, and those of attributes.
+    fn uses(self) -> impl Iterator<Item = Span> {
+        let tree = self.tree;
+        let inside = tree.nodes.get(self.at as usize..).unwrap_or_default();
+        // Nodes lie in the order of the text: those behind belong to an element further out.
+        let end = inside.iter().skip(1).position(|node| node.parent < self.at);
+        let inside = inside.get(..end.map_or(inside.len(), |end| end.saturating_add(1)));
+        inside.unwrap_or_default().iter().enumerate().flat_map(move |(n, node)| {
+            let Kind::Element { ns, attrs, .. } = node.kind else { return Uses::default() };
+            let around = match tree.node(node.parent).kind {
+                Kind::Element { ns, .. } if n > 0 => Some(ns),
+                _ => None,
+            };
+            let attrs = tree.attrs.get(attrs.0 as usize..attrs.1 as usize).unwrap_or_default();
+            Uses { own: (around != Some(ns)).then_some(ns), attrs: attrs.iter() }
+        })
     }
 
     fn first(self) -> u32 {
@@ -290,6 +331,45 @@ impl<'a> Element<'a> {
             Kind::Element { first, .. } => first,
             Kind::Text(_) => NONE,
         }
+    }
+}
+
+/// The namespaces that an element and its attributes use.
+#[derive(Default)]
+struct Uses<'a> {
+    own: Option<Span>,
+    attrs: std::slice::Iter<'a, TreeAttrAt>,
+}
+
+impl Iterator for Uses<'_> {
+    type Item = Span;
+
+    fn next(&mut self) -> Option<Span> {
+        self.own.take().or_else(|| self.attrs.next().map(|attr| attr.ns))
+    }
+}
+
+/// The namespaces that get a prefix at the outermost element, in the order of their places.
+#[derive(Default)]
+struct Bound(Vec<Span>);
+
+impl Bound {
+    /// Shorter ones are spelled out at each use.
+    const BYTES_MIN: u32 = 64;
+
+    /// Those that are long and used more than once.
+    fn of(element: Element<'_>) -> Self {
+        let long = |span: &Span| span.1.saturating_sub(span.0) > Self::BYTES_MIN;
+        let mut used: Vec<Span> = element.uses().filter(long).collect();
+        used.sort_unstable();
+        let often = used.chunk_by(|a, b| a == b).filter(|same| same.len() > 1);
+        // The prefix `xml` means its namespace by itself.
+        let bound = often.filter_map(|same| same.first().copied());
+        Self(bound.filter(|span| element.tree.str(*span) != NS_XML).collect())
+    }
+
+    fn number_of(&self, ns: Span) -> Option<usize> {
+        self.0.binary_search(&ns).ok()
     }
 }
 
@@ -302,10 +382,10 @@ struct Builder<'s> {
     /// Text that may go on behind a CDATA section.
     pending: Option<Span>,
     scratch: String,
-    /// Where namespaces stand that the source does not show as they mean.
+    /// Where namespaces stand that the source does not show as they mean: that of the prefix `xml`,
+    /// then those bound outside; and those kept by the machine.
     outer: Vec<Option<Span>>,
     kept: Vec<Option<Span>>,
-    xml: Option<Span>,
 }
 
 impl<'s> Builder<'s> {
@@ -319,7 +399,6 @@ impl<'s> Builder<'s> {
             scratch: String::new(),
             outer: Vec::new(),
             kept: Vec::new(),
-            xml: None,
         }
     }
 
@@ -330,21 +409,29 @@ impl<'s> Builder<'s> {
     }
 
     fn namespace(&mut self, of: Namespace, begin: &Begin<'_>) -> Span {
-        let known = match of {
-            Namespace::Text { start, end } => return (start, end),
-            Namespace::Outer(n) => slot(&mut self.outer, usize::from(n)),
-            Namespace::Kept(n) => slot(&mut self.kept, n as usize),
-            Namespace::Xml => &mut self.xml,
+        if let Namespace::Text { start, end } = of {
+            return (start, end);
+        }
+        let spans = match of {
+            Namespace::Kept(_) => &mut self.kept,
+            _ => &mut self.outer,
         };
-        if let Some(span) = *known {
+        let n = match of {
+            Namespace::Outer(n) => usize::from(n).saturating_add(1),
+            Namespace::Kept(n) => n as usize,
+            _ => 0,
+        };
+        if let Some(&Some(span)) = spans.get(n) {
             return span;
         }
+        let arena = &mut self.tree.arena;
+        let start = offset(arena.len());
         let uri = begin.scopes.uri(of, begin.bytes, begin.outer);
-        let span = self.push(std::str::from_utf8(uri).unwrap_or_default());
-        match of {
-            Namespace::Outer(n) => *slot(&mut self.outer, usize::from(n)) = Some(span),
-            Namespace::Kept(n) => *slot(&mut self.kept, n as usize) = Some(span),
-            _ => self.xml = Some(span),
+        arena.push_str(std::str::from_utf8(uri).unwrap_or_default());
+        let span = (start, offset(arena.len()));
+        spans.resize(spans.len().max(n.saturating_add(1)), None);
+        if let Some(place) = spans.get_mut(n) {
+            *place = Some(span);
         }
         span
     }
@@ -465,14 +552,6 @@ fn local(name: Name) -> Span {
     (name.local, name.end)
 }
 
-fn slot(of: &mut Vec<Option<Span>>, n: usize) -> &mut Option<Span> {
-    if of.len() <= n {
-        of.resize(n.saturating_add(1), None);
-    }
-    // Just made long enough.
-    of.get_mut(n).unwrap_or_else(|| unreachable!())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -496,5 +575,105 @@ mod tests {
         );
         let again = Tree::parse(&root.to_text(""), "", Limits::NONE).unwrap();
         assert_eq!(again.root().to_text("x"), root.to_text("x"));
+    }
+
+    #[test]
+    fn text_is_whole_however_it_is_written() {
+        let text = |inside: &str| {
+            let tree = Tree::parse(&format!("<a>{inside}</a>"), "", Limits::NONE).unwrap();
+            assert!(tree.root().nodes().count() < 2, "{inside}");
+            tree.root().text().into_owned()
+        };
+        assert_eq!(text(""), "");
+        assert_eq!(text("<![CDATA[]]>"), "");
+        assert_eq!(
+            text("a&lt;b<![CDATA[<c>&amp;]]>d<![CDATA[\r\n]]>e\r\nf\rg&#13;"),
+            "a<b<c>&amp;d\ne\nf\ng\r"
+        );
+        assert_eq!(text("<![CDATA[a]]><![CDATA[b]]>c<![CDATA[d]]>"), "abcd");
+    }
+
+    #[test]
+    fn text_in_many_pieces_is_moved_once() {
+        let text = format!("<a>{}</a>", "x&lt;<![CDATA[y]]>".repeat(10_000));
+        let tree = Tree::parse(&text, "", Limits::NONE).unwrap();
+        assert_eq!(tree.root().text(), "x<y".repeat(10_000));
+        assert!(tree.arena.len() < 2 * text.len());
+    }
+
+    #[test]
+    fn text_of_children_is_not_that_of_the_element() {
+        let tree = Tree::parse("<a>1<b>2</b>3<b/>4</a>", "", Limits::NONE).unwrap();
+        let root = tree.root();
+        assert_eq!(root.text(), "134");
+        assert_eq!(root.nodes().count(), 5);
+        assert_eq!(root.children().count(), 2);
+        let child = root.child("b", "").unwrap();
+        assert_eq!(child.text(), "2");
+        assert!(child.parent().is_some_and(|p| p.is("a", "") && p.parent().is_none()));
+        assert_eq!(child.to_text(""), "<b>2</b>");
+        assert!(root.child("b", "u").is_none() && root.child("c", "").is_none());
+    }
+
+    #[test]
+    fn language_is_inherited() {
+        let text = "<a xml:lang='de'><b><c xml:lang=''/><d/></b></a>";
+        let tree = Tree::parse(text, "", Limits::NONE).unwrap();
+        let b = tree.root().child("b", "").unwrap();
+        assert_eq!(b.child("c", "").unwrap().lang(), Some(""));
+        assert_eq!(b.child("d", "").unwrap().lang(), Some("de"));
+    }
+
+    #[test]
+    fn limits_hold_for_trees() {
+        let none = Limits::NONE;
+        let error = |text: &str, limits| Tree::parse(text, "", limits).err();
+        let deep = Limits { depth_max: 1, ..none };
+        assert_eq!(error("<a><b/></a>", deep), Some(ScanError::TooDeep));
+        assert_eq!(error("<a/>", deep), None);
+        let small = Limits { element_bytes_max: 4, ..none };
+        assert_eq!(error(" <a/> ", small), None);
+        assert_eq!(error("<ab/>", small), Some(ScanError::TooLarge));
+        for bad in ["", " ", "a", "<a>", "<a/>b", "<a/><b/>", "</a>", "<?xml version='1.0'?><a/>"] {
+            assert!(error(bad, none).is_some(), "{bad}");
+        }
+        assert_eq!(error("<a>\u{fffe}</a>", none), Some(ScanError::NotWellFormed));
+    }
+
+    #[test]
+    fn names_of_namespaces_are_stored_once() {
+        let uri = "u".repeat(10_000);
+        let many = "<b/>".repeat(10_000);
+        let text = format!("<a xmlns='&#117;{uri}'>{many}</a>");
+        let tree = Tree::parse(&text, "", Limits::NONE).unwrap();
+        assert_eq!(tree.root().children().filter(|b| b.ns().len() == 10_001).count(), 10_000);
+        assert!(tree.arena.len() < text.len() + 20_000);
+    }
+
+    /// All names and namespaces, in the order of the text.
+    fn meaning(element: Element<'_>) -> Vec<(String, String)> {
+        let mut all = vec![(element.ns().to_owned(), element.name().to_owned())];
+        all.extend(element.attrs().map(|attr| (attr.ns.to_owned(), attr.name.to_owned())));
+        element.children().for_each(|child| all.extend(meaning(child)));
+        all
+    }
+
+    #[test]
+    fn a_long_namespace_is_not_written_at_each_of_its_uses() {
+        let long = "n".repeat(4_000);
+        for uses in ["<x:a/>", "<a x:b='' x:c=''/>", "<x:a><b><x:c/></b></x:a>", "<a xmlns=''/>"] {
+            let text = format!("<q xmlns:x='{long}' xmlns='y'>{}</q>", uses.repeat(500));
+            let tree = Tree::parse(&text, "z", Limits::NONE).unwrap();
+            for default in ["", "y", "z", &long] {
+                let written = tree.root().to_text(default);
+                assert!(written.len() < 4 * text.len(), "{} of {}", written.len(), text.len());
+                let again = Tree::parse(&written, default, Limits::NONE).unwrap();
+                assert!(meaning(again.root()) == meaning(tree.root()), "{uses}");
+            }
+            // An element further in is written by itself as well.
+            let inner = tree.root().children().nth(250).unwrap();
+            let again = Tree::parse(&inner.to_text("y"), "y", Limits::NONE).unwrap();
+            assert!(meaning(again.root()) == meaning(inner), "{uses}");
+        }
     }
 }

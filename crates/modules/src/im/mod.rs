@@ -1,3 +1,4 @@
 //! Instant messaging: the roster and what concerns messages.
 
+pub mod registration;
 pub mod roster;

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use verona_core::limits::Limits;
 
 use crate::config::problem::{Fault, Problem, Problems, Source, did_you_mean};
 use crate::config::reader::{Reader, Report};
 use crate::config::sections::{
-    Component, Dns, Host, Limits, Listen, Log, S2s, Section, Security, Storage, Top,
+    Component, Dns, Host, Listen, Log, S2s, Section, Security, Storage, Top,
 };
 use crate::config::value::StorageUrl;
 

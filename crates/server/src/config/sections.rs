@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use verona_core::host::Registration;
+use verona_core::limits::Limits;
+
 use crate::config::names::{BareJid, Domain, Endpoint};
 use crate::config::reader::Reader;
-use crate::config::value::{Bounds, LogFormat, Registration, Secret, StorageUrl, Value};
+use crate::config::value::{Bounds, LogFormat, Secret, StorageUrl, Value};
 
 /// What is known of one key.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +41,8 @@ pub trait Section: Sized {
     fn shown(&self) -> Vec<String>;
 }
 
-macro_rules! section {
+/// Describes the keys of a struct: reading and showing follow from it.
+macro_rules! keys {
     (@some) => { None };
     (@some $default:expr) => { Some($default) };
     (@shown $kind:ty,) => { None };
@@ -55,28 +59,21 @@ macro_rules! section {
             $key:ident: $kind:ty $(= $default:expr)? $(, $min:literal..=$max:literal)?;
         )*}
     ) => {
-        $(#[doc = $about])+
-        #[derive(Clone, Debug, PartialEq)]
-        pub struct $name {$(
-            $(#[doc = $doc])+
-            pub $key: $kind,
-        )*}
-
         impl Section for $name {
             const HEADER: &'static str = $header;
             const DOC: &'static [&'static str] = &[$($about),+];
             const KEYS: &'static [Key] = &[$(Key {
                 name: stringify!($key),
-                expected: || <$kind as Value>::expected(section!(@bounds $($min $max)?)),
-                default: || section!(@shown $kind, $($default)?),
+                expected: || <$kind as Value>::expected(keys!(@bounds $($min $max)?)),
+                default: || keys!(@shown $kind, $($default)?),
                 doc: &[$($doc),+],
             }),*];
 
             fn read(reader: &mut Reader<'_, '_, '_>) -> Option<Self> {
                 $(let $key = reader.value(
                     stringify!($key),
-                    section!(@some $($default)?),
-                    section!(@bounds $($min $max)?),
+                    keys!(@some $($default)?),
+                    keys!(@bounds $($min $max)?),
                 );)*
                 Some(Self { $($key: $key?),* })
             }
@@ -84,6 +81,32 @@ macro_rules! section {
             fn shown(&self) -> Vec<String> {
                 vec![$(self.$key.show()),*]
             }
+        }
+    };
+}
+
+/// Makes a struct of its keys.
+macro_rules! section {
+    (
+        $(#[doc = $about:literal])+
+        $header:literal $name:ident {$(
+            $(#[doc = $doc:literal])+
+            $key:ident: $kind:ty $(= $default:expr)? $(, $min:literal..=$max:literal)?;
+        )*}
+    ) => {
+        $(#[doc = $about])+
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct $name {$(
+            $(#[doc = $doc])+
+            pub $key: $kind,
+        )*}
+
+        keys! {
+            $(#[doc = $about])+
+            $header $name {$(
+                $(#[doc = $doc])+
+                $key: $kind $(= $default)? $(, $min..=$max)?;
+            )*}
         }
     };
 }
@@ -148,67 +171,72 @@ section! {
     }
 }
 
-section! {
+/// The bounds are those of the core, which also knows their defaults.
+fn safe() -> Limits {
+    Limits::default()
+}
+
+keys! {
     /// Every bound, by name. The defaults are safe on the open internet. What a client exceeds is
     /// answered as its RFC says; what it does too fast waits.
     "[limits]" Limits {
         /// Lifts rates, failed logins and connections per address, never sizes or depth. For
         /// benchmarks and tests only.
-        unlimited: bool = false;
+        unlimited: bool = safe().unlimited;
 
         /// Largest element before the login, in bytes.
-        login_element_bytes_max: usize = 10_000, 10_000..=1_048_576;
+        login_element_bytes_max: usize = safe().login_element_bytes_max, 10_000..=1_048_576;
         /// Most bytes before the login, all elements together, TLS not counted.
-        login_bytes_max: usize = 65_536, 10_000..=16_777_216;
+        login_bytes_max: usize = safe().login_bytes_max, 10_000..=16_777_216;
         /// Most elements before the login, in all.
-        login_elements_max: u32 = 64, 8..=10_000;
+        login_elements_max: u32 = safe().login_elements_max, 8..=10_000;
         /// Deepest nesting before the login.
-        login_depth_max: u16 = 64, 8..=1024;
+        login_depth_max: u16 = safe().login_depth_max, 8..=1024;
         /// Seconds from the connection to its first byte.
-        first_byte_secs: u64 = 10, 1..=3600;
+        first_byte_secs: u64 = safe().first_byte_secs, 1..=3600;
         /// Seconds that a TLS handshake may take.
-        tls_secs: u64 = 10, 1..=3600;
+        tls_secs: u64 = safe().tls_secs, 1..=3600;
         /// Seconds from the connection to a bound resource.
-        bind_secs: u64 = 30, 1..=3600;
+        bind_secs: u64 = safe().bind_secs, 1..=3600;
 
         /// Largest stanza of a client, in bytes as received; advertised (XEP-0478). RFC 6120 §13.12
         /// allows no less than 10,000.
-        stanza_bytes_max: usize = 262_144, 10_000..=16_777_216;
+        stanza_bytes_max: usize = safe().stanza_bytes_max, 10_000..=16_777_216;
         /// Deepest nesting of elements in a stanza.
-        depth_max: u16 = 128, 16..=1024;
+        depth_max: u16 = safe().depth_max, 16..=1024;
         /// Most attributes of one element.
-        attributes_max: u16 = 64, 16..=1024;
+        attributes_max: u16 = safe().attributes_max, 16..=1024;
         /// Most namespace declarations in scope at one element.
-        namespaces_max: u16 = 32, 8..=1024;
+        namespaces_max: u16 = safe().namespaces_max, 8..=1024;
         /// Most elements in one stanza.
-        elements_max: u32 = 10_000, 100..=1_000_000;
+        elements_max: u32 = safe().elements_max, 100..=1_000_000;
 
         /// Bytes a second that a session may send; reading pauses, nothing is dropped.
-        rate_bytes_per_sec: u64 = 65_536, 1024..=1_073_741_824;
+        rate_bytes_per_sec: u64 = safe().rate_bytes_per_sec, 1024..=1_073_741_824;
         /// Bytes that a session may send at once before the rate holds.
-        rate_burst_bytes: u64 = 524_288, 10_000..=1_073_741_824;
+        rate_burst_bytes: u64 = safe().rate_burst_bytes, 10_000..=1_073_741_824;
         /// Stanzas a second that a session may send; reading pauses, nothing is dropped.
-        rate_stanzas_per_sec: u64 = 200, 1..=1_000_000;
+        rate_stanzas_per_sec: u64 = safe().rate_stanzas_per_sec, 1..=1_000_000;
 
         /// Failed logins on one connection, then it is closed. RFC 6120 §6.4.5 asks for 2 to 5.
-        failed_logins_per_connection: u32 = 5, 2..=100;
+        failed_logins_per_connection: u32 = safe().failed_logins_per_connection, 2..=100;
         /// Failed logins from one address within the window, then each answer is delayed. No account
         /// is ever locked.
-        failed_logins_per_address: u32 = 20, 1..=1_000_000;
+        failed_logins_per_address: u32 = safe().failed_logins_per_address, 1..=1_000_000;
         /// The window for failed logins, in seconds.
-        failed_logins_window_secs: u32 = 600, 1..=86_400;
+        failed_logins_window_secs: u32 = safe().failed_logins_window_secs, 1..=86_400;
         /// The longest delay of an answer, in seconds.
-        failed_login_delay_secs_max: u32 = 30, 1..=3600;
+        failed_login_delay_secs_max: u32 = safe().failed_login_delay_secs_max, 1..=3600;
 
         /// Connections that have not logged in, from one address.
-        unauthenticated_per_address: u32 = 256, 1..=1_000_000;
+        unauthenticated_per_address: u32 = safe().unauthenticated_per_address, 1..=1_000_000;
         /// New connections a second from one address.
-        connections_per_sec_per_address: u32 = 50, 1..=1_000_000;
+        connections_per_sec_per_address: u32 = safe().connections_per_sec_per_address, 1..=1_000_000;
         /// Connected resources of one account.
-        resources_per_account: usize = 20, 1..=10_000;
+        resources_per_account: usize = safe().resources_per_account, 1..=10_000;
         /// Seconds of silence after which a client is asked whether it is still there. RFC 6120
         /// §4.6.4 asks for no less than 300.
-        idle_probe_secs: u32 = 300, 30..=86_400;
+        idle_probe_secs: u32 = safe().idle_probe_secs, 30..=86_400;
     }
 }
 
@@ -219,6 +247,9 @@ section! {
         require_tls: bool = true;
         /// The login of old clients (jabber:iq:auth, XEP-0078).
         legacy_auth: bool = false;
+        /// How often a new password is hashed. More makes a stolen store harder to guess, and each
+        /// login slower for clients.
+        password_iterations: u32 = 10_000, 10_000..=10_000_000;
     }
 }
 

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use subtle::ConstantTimeEq;
 use toml::Spanned;
 use toml::de::DeValue;
+use verona_core::host::Registration;
 use zeroize::Zeroize;
 
 use crate::config::names::{BareJid, Domain, Endpoint};
@@ -67,17 +68,6 @@ impl Drop for Secret {
     fn drop(&mut self) {
         self.0.zeroize();
     }
-}
-
-/// Who may make an account at a host.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Registration {
-    /// Nobody but the operator.
-    Closed,
-    /// Who has an invitation.
-    Invite,
-    /// Everybody.
-    Open,
 }
 
 /// How log lines look.

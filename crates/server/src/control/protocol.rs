@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::accounts::{AccountReply, AccountRequest};
+use crate::accounts::request::{AccountReply, AccountRequest};
 
 /// Bytes of a request, at most: a password, a JID and their names.
 pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
@@ -73,8 +73,6 @@ pub struct Status {
     pub listening: BTreeMap<String, Vec<SocketAddr>>,
     /// Bound resources.
     pub sessions: u64,
-    /// Connections that have no bound resource.
-    pub unbound: u64,
     /// Other figures, by name.
     pub figures: BTreeMap<String, u64>,
 }

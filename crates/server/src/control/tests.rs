@@ -12,7 +12,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::client::{ControlClient, ControlError};
 use super::listener::{Control, ControlSocket};
 use super::protocol::{Answer, REQUEST_BYTES_MAX, Request, Status};
-use crate::accounts::{AccountReply, AccountRequest, Password};
+use crate::accounts::request::{AccountReply, AccountRequest, Password};
 use crate::scratch::Scratch;
 
 /// Answers as little as there is to see.

@@ -1,4 +1,4 @@
-//! What an operator can do with accounts, in the running server or on its store.
+//! What is asked and answered about accounts, in the same words over the socket and without it.
 
 use std::fmt;
 
@@ -119,6 +119,12 @@ impl Password {
     /// The password itself.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<Password> for Zeroizing<String> {
+    fn from(password: Password) -> Self {
+        password.0
     }
 }
 

@@ -1,0 +1,168 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// What the exit codes mean; a script can rely on them.
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  it failed; the message says why and what to do
+  2  the command line was wrong
+  3  no server is running with this config";
+
+/// An XMPP server: your own messaging, in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "verona", version, after_help = EXIT_CODES, propagate_version = true)]
+pub struct Cli {
+    /// The config file; without one: $VERONA_CONFIG, else localhost with data in ./verona-data.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server in the foreground.
+    Serve,
+    /// Make and change accounts, in the running server or on its store.
+    #[command(subcommand)]
+    Account(Account),
+    /// Look at config, certificates, ports, disk and clock; say what mends what is wrong.
+    Check(Json),
+    /// Show the config.
+    #[command(subcommand)]
+    Config(Config),
+    /// Tell how the running server is.
+    Status(Json),
+    /// Make the running server read config and certificates anew.
+    Reload,
+    /// End the running server; sessions can be resumed at the next start.
+    Stop,
+}
+
+/// How the outcome is written.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Json {
+    /// Write JSON, for scripts.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The commands for accounts.
+#[derive(Debug, Subcommand)]
+pub enum Account {
+    /// Make an account.
+    Add(WithPassword),
+    /// Set another password; sessions go on.
+    Passwd(WithPassword),
+    /// End the sessions of an account and refuse logins; what it has is kept.
+    Disable(Named),
+    /// Take that back.
+    Enable(Named),
+    /// Remove an account with all it has.
+    Delete(Delete),
+    /// List the accounts.
+    List(List),
+}
+
+/// An account.
+#[derive(Args, Debug)]
+pub struct Named {
+    /// The account, as in juliet@example.org.
+    pub jid: String,
+}
+
+/// An account and where its password comes from.
+#[derive(Args, Debug)]
+pub struct WithPassword {
+    /// The account, as in juliet@example.org.
+    pub jid: String,
+
+    /// Read the password from the first line of the standard input.
+    #[arg(long, conflicts_with = "password_file")]
+    pub password_stdin: bool,
+
+    /// Read the password from the first line of a file.
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+
+    /// Here only to be refused: everybody on the machine can read it.
+    #[arg(long, hide = true)]
+    pub password: Option<OsString>,
+
+    /// Here only to be refused, for the same reason.
+    #[arg(hide = true)]
+    pub rest: Vec<OsString>,
+}
+
+/// What to delete.
+#[derive(Args, Debug)]
+pub struct Delete {
+    /// The account, as in juliet@example.org.
+    pub jid: String,
+
+    /// Do not ask whether it is meant.
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// What to list.
+#[derive(Args, Debug)]
+pub struct List {
+    /// Only the accounts of this domain.
+    #[arg(long, value_name = "DOMAIN")]
+    pub host: Option<String>,
+
+    /// Write JSON, for scripts.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The commands for the config.
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Show what the file sets, as the server understands it.
+    Show(Show),
+}
+
+/// How the config is shown.
+#[derive(Args, Debug)]
+pub struct Show {
+    /// Show every key with what it does and its default.
+    #[arg(long, conflicts_with_all = ["reference", "json"])]
+    pub effective: bool,
+
+    /// Show the reference of all keys, as Markdown.
+    #[arg(long, conflicts_with = "json")]
+    pub reference: bool,
+
+    /// Show every key as JSON, for scripts.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_config_may_stand_anywhere() {
+        for line in ["verona --config a.toml serve", "verona serve --config a.toml"] {
+            let cli = Cli::try_parse_from(line.split(' ')).expect("understood");
+            assert_eq!(cli.config, Some(PathBuf::from("a.toml")));
+        }
+    }
+}

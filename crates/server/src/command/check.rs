@@ -1,0 +1,80 @@
+//! `verona check`.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use crate::check::finding::{Finding, Level, text};
+use crate::check::{certificates, config as config_check, machine};
+use crate::command::args::Json;
+use crate::command::failure::{Failure, print};
+use crate::command::running::ask_status;
+use crate::config::load::Config;
+use crate::config::problem::Problems;
+use crate::control::protocol::Status;
+use crate::storage;
+
+/// Looks at everything and tells it; fails when there is an error among it.
+pub fn run(config: Result<Config, Problems>, args: Json) -> Result<(), Failure> {
+    let findings = match &config {
+        Ok(config) => look(config),
+        Err(problems) => problems.0.iter().map(broken).collect(),
+    };
+    if args.json {
+        let text = serde_json::to_string_pretty(&findings).map_err(Failure::new)?;
+        print(&format!("{text}\n"))?;
+    } else {
+        print(&text(&findings))?;
+    }
+    match findings.iter().any(|finding| finding.level == Level::Error) {
+        true => Err(Failure::told()),
+        false => Ok(()),
+    }
+}
+
+fn broken(problem: &crate::config::problem::Problem) -> Finding {
+    let place = problem.file.as_deref().unwrap_or(Path::new("config")).display();
+    let subject = match problem.line {
+        Some(line) => format!("config {place}:{line}"),
+        None => format!("config {place}"),
+    };
+    Finding::error(subject, &problem.message, "mend this line; `verona serve` will not start")
+}
+
+fn look(config: &Config) -> Vec<Finding> {
+    let running = ask_status(config).ok();
+    let mut findings = config_check::look(config);
+    findings.extend(machine::data_dir(config));
+    findings.extend(store(config, running.as_ref()));
+    findings.extend(certificates::look(config, SystemTime::now()));
+    findings.extend(machine::ports(config, running.as_ref()));
+    findings.push(machine::clock(SystemTime::now()));
+    findings.push(machine::descriptors());
+    findings
+}
+
+/// Opens the store as the server would, unless the running server has it, or there is none yet.
+fn store(config: &Config, running: Option<&Status>) -> Option<Finding> {
+    let file = config.sqlite_file()?;
+    if let Some(finding) = machine::store_file(config) {
+        return Some(finding);
+    }
+    let subject = format!("store {}", file.display());
+    if running.is_some() {
+        return Some(Finding::ok(subject, "in use by the running server"));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let opened = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
+        runtime.block_on(async {
+            let store = storage::open(config).map_err(|error| error.to_string())?;
+            store.close().await;
+            Ok(())
+        })
+    });
+    Some(match opened {
+        Ok(()) => Finding::ok(subject, "can be opened"),
+        Err(error) => {
+            let cure = "if the file is damaged, restore it from a backup; keep the damaged one";
+            Finding::error(subject, error, cure)
+        }
+    })
+}

@@ -1,0 +1,109 @@
+//! `verona status`, `reload` and `stop`: what is asked of the running server.
+
+use std::fmt::Write;
+
+use crate::command::args::Json;
+use crate::command::failure::{Failure, print};
+use crate::config::load::Config;
+use crate::control::client::ControlClient;
+use crate::control::protocol::{Answer, Request, Status};
+
+/// Tells how the running server is.
+pub fn status(config: &Config, args: Json) -> Result<(), Failure> {
+    let status = ask_status(config)?;
+    if args.json {
+        let text = serde_json::to_string_pretty(&status).map_err(Failure::new)?;
+        return print(&format!("{text}\n"));
+    }
+    print(&text(&status))
+}
+
+/// How the running server is.
+pub fn ask_status(config: &Config) -> Result<Status, Failure> {
+    match ControlClient::connect(&config.control_socket())?.ask(&Request::Status)? {
+        Answer::Status { status } => Ok(status),
+        other => Err(misfit(&other)),
+    }
+}
+
+/// Makes the running server read config and certificates anew.
+pub fn reload(config: &Config) -> Result<(), Failure> {
+    match ControlClient::connect(&config.control_socket())?.ask(&Request::Reload)? {
+        Answer::Reloaded { notes } => {
+            let notes = notes.iter().map(|note| format!("{note}\n"));
+            print(&format!("reloaded\n{}", notes.collect::<String>()))
+        }
+        other => Err(misfit(&other)),
+    }
+}
+
+/// Ends the running server, and waits until it has ended.
+pub fn stop(config: &Config) -> Result<(), Failure> {
+    let mut client = ControlClient::connect(&config.control_socket())?;
+    match client.ask(&Request::Stop)? {
+        Answer::Stopping => {
+            client.wait_for_end()?;
+            print("stopped\n")
+        }
+        other => Err(misfit(&other)),
+    }
+}
+
+fn misfit(answer: &Answer) -> Failure {
+    Failure::new(format!("the server gave an answer that does not fit: {answer:?}"))
+}
+
+fn text(status: &Status) -> String {
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "verona {} runs as process {} since {}",
+        status.version,
+        status.pid,
+        duration(status.uptime_secs)
+    );
+    let _ = writeln!(text, "hosts: {}", status.hosts.join(", "));
+    for (name, addresses) in &status.listening {
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let _ = writeln!(text, "{name}: {}", addresses.join(", "));
+    }
+    let _ = writeln!(text, "sessions: {}", status.sessions);
+    for (name, figure) in &status.figures {
+        let _ = writeln!(text, "{name}: {figure}");
+    }
+    text
+}
+
+fn duration(secs: u64) -> String {
+    let (days, hours, minutes) = (secs / 86_400, secs / 3600 % 24, secs / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{secs} s"),
+        (0, 0, _) => format!("{minutes} min"),
+        (0, ..) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_is_told_in_lines() {
+        let status = Status {
+            version: "1.2.3".to_owned(),
+            pid: 42,
+            uptime_secs: 90_061,
+            hosts: vec!["montague.lit".to_owned()],
+            listening: [("c2s".to_owned(), vec!["[::]:5222".parse().expect("an address")])].into(),
+            sessions: 7,
+            figures: [("accounts in memory".to_owned(), 9)].into(),
+        };
+        assert_eq!(
+            text(&status),
+            "verona 1.2.3 runs as process 42 since 1 d 1 h\nhosts: montague.lit\nc2s: [::]:5222\n\
+             sessions: 7\naccounts in memory: 9\n"
+        );
+        assert_eq!([59, 60, 3_660].map(duration), ["59 s", "1 min", "1 h 1 min"]);
+    }
+}
