@@ -15,9 +15,10 @@ pub mod link;
 pub mod login;
 pub mod mailbox;
 mod outbound;
+pub mod restart;
+
 pub mod own;
 pub mod questions;
-pub mod restart;
 pub mod router;
 pub mod server;
 pub mod sleepers;

@@ -208,3 +208,16 @@ pub const YIELD_SECS: u64 = 5;
 
 /// Ended sessions of which the last count is remembered, so that a late resumption hears it.
 pub const ENDED_SESSIONS_MAX: usize = 10_000;
+
+/// Bytes of all that an account keeps in private XML storage: bookmarks of thousands of rooms, and
+/// little enough to be read at each change.
+pub const PRIVATE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of a namespace in private XML storage: a URI that somebody has typed.
+pub const PRIVATE_NAMESPACE_BYTES_MAX: usize = 1_000;
+
+/// Bytes of a vCard: what clients put into it with a photo of 96 KiB in base64.
+pub const VCARD_BYTES_MAX: usize = 160 * 1024;
+
+/// Bytes of the status with which an account left, as it is kept for later askers.
+pub const LAST_STATUS_BYTES_MAX: usize = 1_023;

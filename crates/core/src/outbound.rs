@@ -223,6 +223,7 @@ impl Server {
         self.tell_modules(seat, state, &broadcast, stanza, &mut sends);
         if !broadcast.was_available {
             // RFC 6121 §3.1.3: requests are repeated at each login until they are answered.
+            presence::of_others(state, &seat.link);
             for request in presence::waiting_requests(state) {
                 trail.write(&seat.link, |out| out.extend_from_slice(request.as_bytes()));
             }

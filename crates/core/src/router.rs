@@ -79,7 +79,7 @@ impl Server {
             Need::Answer(iq, answer) => {
                 let answer = contained(answer).await;
                 if let Some(reply) = iq_answer(&iq, answer) {
-                    trail.sends.push_front(reply);
+                    trail.answer(reply);
                 }
             }
         }

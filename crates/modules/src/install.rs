@@ -7,6 +7,10 @@ use verona_core::hooks::{
 use verona_core::server::Host;
 
 use crate::access::blocking::Blocking;
+use crate::entity::last_activity::LastActivity;
+use crate::im::private::Private;
+use crate::im::registration::Registration;
+
 use crate::entity::caps::Caps;
 use crate::entity::contact::Contact;
 use crate::entity::disco::Disco;
@@ -14,8 +18,9 @@ use crate::entity::ping::Ping;
 use crate::entity::stream_limits::StreamLimits;
 use crate::entity::time::Time;
 use crate::entity::version::Version;
-use crate::im::registration::Registration;
 use crate::im::roster::Roster;
+use crate::im::session::Session;
+use crate::im::vcard::VCard;
 
 /// What an operator may set of a module.
 #[derive(Clone, Copy, Debug)]
@@ -55,11 +60,15 @@ modules! {
     Caps,
     Contact,
     Ping,
+    LastActivity,
+    Session,
     Registration,
     StreamLimits,
     Time,
     Version,
     Roster,
+    VCard,
+    Private,
     Blocking,
 }
 

@@ -1,5 +1,7 @@
 //! What entities tell of themselves: that they are there, what they are and what they can.
 
+pub mod last_activity;
+
 pub mod caps;
 pub mod contact;
 pub mod disco;
