@@ -316,11 +316,11 @@ impl Server {
             }
         }
         for contact in &broadcast.probes {
-            // RFC 6121 §4.3.1: from the bare JID. Within this server the answer goes to the one
-            // resource that has just come, since the others have it.
+            // RFC 6121 §4.3.1: to another server in the name of the account. Here no probe would be
+            // needed at all, so that the answer may go to the one resource that has just come.
             let here = self.host(contact.domain()).is_some();
-            let from = if here { &seat.link.jid } else { &seat.account.jid };
-            trail.sends.push_back(presence::probe(from, contact));
+            let asker = if here { &seat.link.jid } else { &seat.account.jid };
+            trail.sends.push_back(presence::probe(asker, contact));
         }
         trail.extend(sends);
     }

@@ -176,8 +176,7 @@ async fn contained(answer: Answer) -> IqResult {
 /// The stanza that answers a request (RFC 6120 §8.2.3).
 pub(crate) fn iq_answer(iq: &Stanza, answer: IqResult) -> Option<Stanza> {
     match answer {
-        Ok(reply) if reply.is_sent() => None,
-        Ok(reply) => Some(iq.result(reply.payload())),
+        Ok(reply) => (!reply.is_written()).then(|| iq.result(reply.payload())),
         Err(error) => iq.error_answer(&error),
     }
 }

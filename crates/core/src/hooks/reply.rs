@@ -15,7 +15,7 @@ pub type Answer = BoxFuture<'static, IqResult>;
 #[derive(Clone, Debug, Default)]
 pub struct Reply {
     payload: String,
-    sent: bool,
+    written: bool,
 }
 
 impl Reply {
@@ -28,22 +28,23 @@ impl Reply {
     pub fn with(build: impl FnOnce(&mut Writer)) -> Self {
         let mut writer = Writer::new(ns::CLIENT);
         build(&mut writer);
-        Self { payload: writer.finish(), sent: false }
+        Self::raw(writer.finish())
     }
 
     /// A result with XML that the server itself stored or wrote.
     pub fn raw(payload: impl Into<String>) -> Self {
-        Self { payload: payload.into(), sent: false }
+        Self { payload: payload.into(), written: false }
     }
 
-    /// Nothing more: the module has written the result itself, because nobody is there afterwards.
-    pub fn sent() -> Self {
-        Self { payload: String::new(), sent: true }
+    /// No result: the module has written the answer itself, because it had to come before something
+    /// else.
+    pub fn written() -> Self {
+        Self { written: true, ..Self::default() }
     }
 
-    /// Whether the module has written the result itself.
-    pub fn is_sent(&self) -> bool {
-        self.sent
+    /// Whether the module has written the answer itself.
+    pub fn is_written(&self) -> bool {
+        self.written
     }
 
     /// The XML of the payload; empty for none.
