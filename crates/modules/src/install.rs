@@ -5,6 +5,8 @@ use verona_core::hooks::{ConfigError, HostSettings, Registry};
 use verona_core::server::Host;
 
 use crate::access::blocking::Blocking;
+use crate::archive::mam::{Config as MamConfig, Mam};
+use crate::archive::stanza_id::StanzaId;
 use crate::entity::ping::Ping;
 use crate::im::roster::Roster;
 
@@ -14,5 +16,7 @@ pub fn host(settings: HostSettings) -> Result<Host, ConfigError> {
     install::<Ping>((), &settings, &mut registry)?;
     install::<Roster>((), &settings, &mut registry)?;
     install::<Blocking>((), &settings, &mut registry)?;
+    install::<StanzaId>((), &settings, &mut registry)?;
+    install::<Mam>(MamConfig::default(), &settings, &mut registry)?;
     Ok(Host::new(settings, registry))
 }
