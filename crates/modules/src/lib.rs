@@ -5,3 +5,6 @@ pub mod archive;
 pub mod entity;
 pub mod im;
 pub mod install;
+
+#[cfg(test)]
+mod testing;

@@ -400,6 +400,20 @@ mod tests {
     }
 
     #[test]
+    fn attributes_are_never_repeated_however_many() {
+        for count in [1, 5, 16, 17, 60] {
+            let names: Vec<_> = (0..count)
+                .map(|n| ["a", "o", "_x", "wwwwww"][n % 4].repeat(n / 4 % 8 + 1) + &n.to_string())
+                .collect();
+            let attrs: String = names.iter().map(|name| format!(" {name}=''")).collect();
+            assert!(stream(&format!("<a{attrs}/>"))[0].starts_with("element"));
+            for name in names {
+                refused(ScanError::NotWellFormed, &[&format!("<a{attrs} {name}='x'/>")]);
+            }
+        }
+    }
+
+    #[test]
     fn what_is_well_formed_is_accepted() {
         let fine = [
             "<a\n\tb\r=\n'c'  />",

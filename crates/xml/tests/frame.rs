@@ -145,6 +145,19 @@ fn plain_is_what_can_be_taken_apart_as_text() {
 }
 
 #[test]
+fn what_is_known_of_one_element_is_not_told_of_the_next() {
+    let mut scanner = Scanner::elements(LIMITS, "jabber:client");
+    let mut input =
+        &b"<\xc3\xa9 xmlns:p='u'><p:a xml:b='&#65;'/></\xc3\xa9><m xmlns='&#117;'/>"[..];
+    assert!(matches!(scanner.next(&mut input), Ok(Some(Event::Element(_)))));
+    let Ok(Some(Event::Element(next))) = scanner.next(&mut input) else { panic!() };
+    assert!(next.index.is_plain() && !next.index.has_wide_names());
+    assert!(!next.needs_stream_bindings("u"));
+    assert_eq!(next.index.children_len(), 0);
+    assert_eq!(next.ns(), "u");
+}
+
+#[test]
 fn names_beyond_ascii_are_known() {
     for wide in ["<\u{e9}/>", "<m><a \u{e9}=''/></m>", "<m><a><p:\u{e9} xmlns:p='u'/></a></m>"] {
         assert!(with(wide, |m| m.index.has_wide_names()), "{wide}");

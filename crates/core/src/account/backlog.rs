@@ -10,8 +10,12 @@ use crate::account::log::{self, ARCHIVE, LOG, OFFLINE};
 use crate::account::presence;
 use crate::account::state::State;
 use crate::server::{Seat, Server};
+use crate::store::batch::Batch;
 use crate::store::shape::{Seq, Slice};
 use crate::trail::{Kept, Step, Trail};
+
+/// Reads without result after which what was counted is taken for lost to a failing disk.
+const EMPTY_READS_MAX: u32 = 3;
 
 /// Messages read at a time.
 const PAGE: usize = 250;
@@ -40,10 +44,14 @@ pub async fn deliver(
         state.resource_of(&seat.link).is_some_and(|resource| resource.marked(READS_ARCHIVE))
     };
     let mut given = Given { reads_archive, ..Given::default() };
+    let mut empty_reads = 0;
     loop {
+        // What was counted may still be on its way to the disk.
+        let _ = server.store.submit(Batch::new()).await;
         let read = read_on(&server, &seat, &mut given).await;
         let mut state = seat.account.turn();
-        if read && given.count < state.log.offline_count {
+        empty_reads = if read { 0 } else { empty_reads + 1 };
+        if given.count < state.log.offline_count && empty_reads < EMPTY_READS_MAX {
             continue;
         }
         server.becomes_available(&seat, &mut state, &stanza, &mut trail);

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use verona_xmpp::jid::Jid;
 use verona_xmpp::stanza::Stanza;
 
+use crate::account::credentials::Record;
 use crate::account::roster::Roster;
 use crate::link::Link;
 use crate::store::shape::{Entry, Seq, Table};
@@ -26,8 +27,14 @@ pub struct State {
     pub log: LogState,
     /// The account was removed while somebody held it: everything is refused.
     pub gone: bool,
+    /// The operator lets nobody log in.
+    pub disabled: bool,
+    /// What passwords are checked against, for the next login.
+    pub record: Option<Arc<Record>>,
     /// Microseconds since the epoch when its last available resource left; 0 for never.
     pub last_seen_micros: u64,
+    /// The same as it was last written to the store.
+    pub last_seen_saved_micros: u64,
 }
 
 /// Where an account's message log stands.

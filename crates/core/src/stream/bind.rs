@@ -125,7 +125,7 @@ pub async fn bind(
     let mut trail = Trail::default();
     let link = {
         let mut state = account.turn();
-        if state.gone {
+        if state.gone || state.disabled {
             return Err(StanzaError::new(Condition::NotAuthorized));
         }
         let taken = jid.resource().and_then(|name| state.place_of(name));

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use verona_xml::{Event, Frame, Scanner};
 use verona_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
 use verona_xmpp::ns;
-use verona_xmpp::stanza::Stanza;
+use verona_xmpp::stanza::{NotAStanza, Stanza};
 
 use crate::limits::{CLOSE_SECS, RESUME_SECS_MAX, UNCOMMITTED_PER_SESSION_MAX};
 use crate::mailbox::{Order, spare};
@@ -439,11 +439,15 @@ impl Command {
     }
 }
 
-/// Hands one element on; `unsupported-stanza-type` when it is no stanza (RFC 6120 §4.9.3.24).
+/// Hands one element on; `unsupported-stanza-type` when it is no stanza (RFC 6120 §4.9.3.24), and
+/// `policy-violation` when its namespaces, spelled out, make it too large.
 fn handle(server: &Arc<Server>, seat: &Seat, frame: &Frame<'_>) -> Result<Step, End> {
-    let Ok(stanza) = Stanza::adopt(frame, ns::CLIENT, Some(&seat.link.jid)) else {
-        return Err(End::Error(StreamCondition::UnsupportedStanzaType.into()));
-    };
+    let stanza = Stanza::adopt(frame, ns::CLIENT, Some(&seat.link.jid)).map_err(|error| {
+        End::Error(match error {
+            NotAStanza::TooLarge => StreamCondition::PolicyViolation.into(),
+            _ => StreamCondition::UnsupportedStanzaType.into(),
+        })
+    })?;
     let back = stanza.clone();
     // A panic in a module ends its stanza, not the session.
     let handled = std::panic::catch_unwind(AssertUnwindSafe(|| server.handle(seat, stanza)));

@@ -29,9 +29,12 @@ fn time(bytes: &[u8], piece: usize) -> Duration {
 fn assert_linear(what: &str, made: impl Fn(usize) -> String, piece: usize) {
     let small = made(2_000);
     let large = made(16_000);
-    let (short, long) = (time(small.as_bytes(), piece), time(large.as_bytes(), piece));
-    let ratio = long.as_secs_f64() / short.as_secs_f64().max(1e-9);
-    assert!(ratio < 30.0, "{what} in pieces of {piece}: {short:?}, then {long:?}");
+    // The machine may have other things to do; what is quadratic is so each time.
+    let linear = (0..5).any(|_| {
+        let (short, long) = (time(small.as_bytes(), piece), time(large.as_bytes(), piece));
+        long.as_secs_f64() < 30.0 * short.as_secs_f64()
+    });
+    assert!(linear, "{what} in pieces of {piece}");
 }
 
 #[test]
