@@ -9,6 +9,9 @@ use verona_core::server::Host;
 use crate::access::blocking::Blocking;
 use crate::archive::mam::Mam;
 use crate::entity::last_activity::LastActivity;
+use crate::im::hints::Hints;
+use crate::im::message_ids::MessageIds;
+use crate::im::offline::Offline;
 use crate::im::private::Private;
 use crate::im::registration::Registration;
 
@@ -71,6 +74,9 @@ modules! {
     VCard,
     Private,
     Blocking,
+    MessageIds,
+    Offline,
+    Hints,
     Mam,
 }
 

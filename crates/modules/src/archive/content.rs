@@ -1,5 +1,5 @@
 //! Which messages are worth keeping, by what they carry and by what their sender asks for
-//! (XEP-0313 §6.1.1, XEP-0334 §4, XEP-0160 §3).
+//! (XEP-0313 §6.1.1, XEP-0334 §4).
 
 use verona_xmpp::ns;
 use verona_xmpp::stanza::{MessageType, Stanza};
@@ -36,30 +36,18 @@ const CONTENT: [(&str, Option<&str>); 16] = [
 /// Retractions (XEP-0424 §3).
 pub const RETRACT: &str = "urn:xmpp:message-retract:1";
 
-/// Where a message may be kept, as far as it depends on the message alone.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Worth {
-    /// In the archive.
-    pub archive: bool,
-    /// For the account's next login, when nobody is there to take it.
-    pub offline: bool,
-}
-
-/// Looks at a message once.
-pub fn worth(kind: MessageType, stanza: &Stanza) -> Worth {
+/// Whether a message belongs into an archive, as far as it depends on the message alone.
+pub fn is_for_archive(kind: MessageType, stanza: &Stanza) -> bool {
     let mut seen = Seen::default();
     stanza.children().for_each(|child| seen.look(child.name, child.ns));
     match kind {
         // XEP-0334 §5: hints within an error belong to the message that came back.
-        MessageType::Error => Worth { archive: false, offline: false },
+        MessageType::Error => false,
         // Rooms have archives of their own. XEP-0334 §4.4 would have us keep what asks for it, but
-        // one archive would then hold a room's words as often as it has occupants here.
-        MessageType::Groupchat => Worth { archive: false, offline: seen.waits() },
-        MessageType::Headline => Worth { archive: seen.asks(), offline: seen.waits() },
-        MessageType::Chat | MessageType::Normal => {
-            let archive = seen.asks() || (seen.content && !seen.no_store && !seen.no_permanent);
-            Worth { archive, offline: seen.waits() }
-        }
+        // one archive would then hold a room's words as often as it has resources in the room.
+        MessageType::Groupchat => false,
+        MessageType::Headline => seen.store && !seen.no_store,
+        MessageType::Chat | MessageType::Normal => (seen.store || seen.content) && !seen.no_store,
     }
 }
 
@@ -67,45 +55,30 @@ pub fn worth(kind: MessageType, stanza: &Stanza) -> Worth {
 #[derive(Default)]
 struct Seen {
     content: bool,
-    chat_state: bool,
-    other: bool,
     store: bool,
     no_store: bool,
-    no_permanent: bool,
 }
 
 impl Seen {
     fn look(&mut self, name: &str, ns: &str) {
         match (ns, name) {
             (ns::CLIENT, "body") => self.content = true,
-            (ns::CLIENT, "thread") | (ns::SID, _) => {}
+            (ns::CLIENT, _) | (ns::CHAT_STATES | ns::SID, _) => {}
             (ns::HINTS, "store") => self.store = true,
-            (ns::HINTS, "no-store") => self.no_store = true,
-            (ns::HINTS, "no-permanent-store") => self.no_permanent = true,
-            (ns::HINTS, _) => {}
-            (ns::CHAT_STATES, _) => self.chat_state = true,
+            // Both speak against an archive, and outweigh the wish for it.
+            (ns::HINTS, "no-store" | "no-permanent-store") => self.no_store = true,
             _ => {
-                self.other = true;
                 self.content |=
                     CONTENT.iter().any(|(of, only)| *of == ns && only.is_none_or(|of| of == name));
             }
         }
     }
-
-    /// XEP-0334 §4: the sender wants it kept, and nothing it says speaks against that.
-    fn asks(&self) -> bool {
-        self.store && !self.no_store && !self.no_permanent
-    }
-
-    /// XEP-0160 §3: what holds chat states alone does not wait; nor what must not be stored at all.
-    fn waits(&self) -> bool {
-        let chat_states_alone = self.chat_state && !self.content && !self.other;
-        !self.no_store && (self.store || !chat_states_alone)
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use verona_xmpp::stanza::Kind;
+
     use super::*;
 
     #[test]
@@ -114,30 +87,32 @@ mod tests {
         let body = "<body>But soft!</body>";
         let state = "<composing xmlns='http://jabber.org/protocol/chatstates'/>";
         let marker = "<displayed xmlns='urn:xmpp:chat-markers:0' id='1'/>";
-        for (kind, content, archive, offline) in [
-            ("chat", body.to_owned(), true, true),
-            ("normal", body.to_owned(), true, true),
-            ("chat", String::new(), false, true),
-            ("chat", state.to_owned(), false, false),
-            ("chat", [state, "<thread>1</thread>"].concat(), false, false),
-            ("chat", [state, body].concat(), true, true),
-            ("chat", marker.to_owned(), true, true),
-            ("chat", "<request xmlns='urn:xmpp:receipts'/>".to_owned(), false, true),
-            ("chat", "<received xmlns='urn:xmpp:receipts' id='1'/>".to_owned(), true, true),
-            ("chat", [body, &hint("no-store")].concat(), false, false),
-            ("chat", [body, &hint("no-permanent-store")].concat(), false, true),
-            ("chat", hint("store"), true, true),
-            ("chat", [state, &hint("store")].concat(), true, true),
-            ("chat", [hint("store"), hint("no-store")].concat(), false, false),
-            ("headline", body.to_owned(), false, true),
-            ("headline", [body, &hint("store")].concat(), true, true),
-            ("groupchat", [body, &hint("store")].concat(), false, true),
-            ("error", [body, &hint("store")].concat(), false, false),
+        for (kind, content, expected) in [
+            ("chat", body.to_owned(), true),
+            ("normal", body.to_owned(), true),
+            ("chat", String::new(), false),
+            ("chat", state.to_owned(), false),
+            ("chat", [state, body].concat(), true),
+            ("chat", marker.to_owned(), true),
+            ("chat", "<request xmlns='urn:xmpp:receipts'/>".to_owned(), false),
+            ("chat", "<received xmlns='urn:xmpp:receipts' id='1'/>".to_owned(), true),
+            ("chat", "<encrypted xmlns='urn:xmpp:omemo:2'/>".to_owned(), true),
+            ("chat", "<list xmlns='urn:xmpp:omemo:2'/>".to_owned(), false),
+            ("chat", [body, &hint("no-store")].concat(), false),
+            ("chat", [body, &hint("no-permanent-store")].concat(), false),
+            ("chat", [body, &hint("no-copy")].concat(), true),
+            ("chat", hint("store"), true),
+            ("chat", [state, &hint("store")].concat(), true),
+            ("chat", [hint("store"), hint("no-store")].concat(), false),
+            ("headline", body.to_owned(), false),
+            ("headline", [body, &hint("store")].concat(), true),
+            ("groupchat", [body, &hint("store")].concat(), false),
+            ("error", [body, &hint("store")].concat(), false),
         ] {
             let text = format!("<message type='{kind}'>{content}</message>");
             let stanza = Stanza::parse(&text).unwrap();
-            let verona_xmpp::stanza::Kind::Message(kind) = stanza.kind() else { panic!("{text}") };
-            assert_eq!(worth(kind, &stanza), Worth { archive, offline }, "{text}");
+            let Kind::Message(kind) = stanza.kind() else { panic!("{text}") };
+            assert_eq!(is_for_archive(kind, &stanza), expected, "{text}");
         }
     }
 }

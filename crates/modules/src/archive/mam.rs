@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use verona_core::account::backlog::READS_ARCHIVE;
 use verona_core::account::keep::settled;
 use verona_core::hooks::{
-    ConfigError, Delivery, Direction, Hooks, HostSettings, IqResult, Manifest, Module, Passage,
-    Phase, Reply, Request, Spec, Target,
+    ConfigError, Delivery, Direction, Hooks, HostSettings, IqResult, Key, Manifest, Module,
+    Passage, Phase, Reply, Request, Settings, Spec, Target,
 };
 use verona_core::store::batch::Batch;
 use verona_xmpp::error::{Condition, StanzaError};
@@ -16,7 +17,7 @@ use verona_xmpp::ns::MAM as NS;
 use verona_xmpp::stanza::Kind;
 
 use crate::archive::answer;
-use crate::archive::content;
+use crate::archive::content::is_for_archive;
 use crate::archive::find::Archive;
 use crate::archive::prefs::{PREFERENCES, Prefs};
 use crate::archive::query::{self, Query};
@@ -25,9 +26,10 @@ const NS_EXTENDED: &str = "urn:xmpp:mam:2#extended";
 const NS_GROUPCHAT_FIELD: &str = "urn:xmpp:mam:2#groupchat-field";
 
 /// What an operator may set.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Whether messages are archived. What is in the archive already can be read either way.
+    /// Whether messages are archived.
     pub enabled: bool,
 }
 
@@ -35,6 +37,13 @@ impl Default for Config {
     fn default() -> Self {
         Self { enabled: true }
     }
+}
+
+impl Settings for Config {
+    const KEYS: &'static [Key] = &[Key {
+        name: "enabled",
+        doc: "Whether messages are archived. What is archived already can be read either way.",
+    }];
 }
 
 /// The module.
@@ -45,13 +54,7 @@ pub struct Mam {
 impl Module for Mam {
     const MANIFEST: Manifest = Manifest {
         name: "mam",
-        specs: &[
-            Spec("XEP-0160", "1.0.1"),
-            Spec("XEP-0313", "1.1.3"),
-            Spec("XEP-0334", "1.0.0"),
-            Spec("XEP-0441", "0.2.0"),
-        ],
-        features: &["msgoffline"],
+        specs: &[Spec("XEP-0313", "1.1.3"), Spec("XEP-0441", "0.2.0")],
         account_features: &[NS, NS_EXTENDED, NS_GROUPCHAT_FIELD],
         loaded: &[PREFERENCES],
         ..Manifest::EMPTY
@@ -150,13 +153,11 @@ impl Mam {
     /// nothing it would have received.
     fn keep_received(&self, passage: &mut Passage<'_>) {
         let Kind::Message(kind) = passage.stanza.kind() else { return };
-        let worth = content::worth(kind, passage.stanza);
-        passage.keep.offline &= worth.offline;
         let arrives = match &passage.delivery {
             Delivery::To(places) => !places.is_empty() || passage.keep.offline,
             Delivery::Bounce(_) | Delivery::Ignore => false,
         };
-        if arrives && worth.archive {
+        if arrives && is_for_archive(kind, passage.stanza) {
             passage.keep.archive |= self.wants(passage, passage.stanza.from());
         }
     }
@@ -165,7 +166,7 @@ impl Mam {
     fn keep_sent(&self, passage: &mut Passage<'_>) {
         let Kind::Message(kind) = passage.stanza.kind() else { return };
         let to_self = passage.stanza.to().is_none_or(|to| to.same_bare(&passage.account.jid));
-        if !to_self && content::worth(kind, passage.stanza).archive {
+        if !to_self && is_for_archive(kind, passage.stanza) {
             passage.keep.archive |= self.wants(passage, passage.stanza.to());
         }
     }
