@@ -34,6 +34,7 @@ pub(crate) fn to_account(
     }
     let mut sends = Vec::new();
     let mut passage = Passage {
+        server,
         host,
         account,
         state: &mut state,

@@ -56,6 +56,7 @@ impl Server {
                 return;
             }
             let mut passage = Passage {
+                server: self,
                 host: &seat.host,
                 account: &seat.account,
                 state: &mut state,
@@ -75,13 +76,20 @@ impl Server {
             if kind != MessageType::Error {
                 registry.watch(Phase::Keep, &mut passage);
             }
+            let sent = passage.stanza.clone();
             if passage.keep != Keep::default() {
                 let seq = keep::next_seq(self, passage.state);
                 let what = (&*passage.stanza, Direction::Outbound, passage.keep);
                 let ticket = keep::append(self, passage.account, passage.state, seq, what);
                 trail.kept.push(Kept { ticket, stanza: came });
+                // XEP-0313 §3.5: the id is for the account's own resources, not for the contact.
+                if passage.state.resources.len() > 1 {
+                    let id = self.ids.of(self.epoch, seq);
+                    *passage.stanza = sent.with_stanza_id(&id, &passage.account.jid);
+                }
             }
             registry.watch(Phase::Copy, &mut passage);
+            *passage.stanza = sent;
             for (place, copy) in &passage.copies {
                 if let Some(resource) = passage.state.resources.get(*place) {
                     trail.write(&resource.link, |out| {
@@ -132,6 +140,7 @@ impl Server {
         let mut sends = Vec::new();
         let mut state = seat.account.turn();
         let mut passage = Passage {
+            server: self,
             host: &seat.host,
             account: &seat.account,
             state: &mut state,
@@ -300,6 +309,7 @@ impl Server {
         for contact in &broadcast.to {
             let mut notice = stanza.with_to(contact);
             let mut passage = Passage {
+                server: self,
                 host: &seat.host,
                 account: &seat.account,
                 state,

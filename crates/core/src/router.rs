@@ -190,7 +190,7 @@ fn is_notice(stanza: &Stanza) -> bool {
 }
 
 /// Waits for a slow reader; one that takes nothing for long is detached.
-async fn wait_for_reader(link: &Arc<Link>) {
+pub async fn wait_for_reader(link: &Arc<Link>) {
     let patience = Duration::from_secs(SLOW_READER_SECS);
     if tokio::time::timeout(patience, link.mailbox.room()).await.is_err() {
         tracing::warn!(jid = %link.jid, "session reads too slowly and is ended");

@@ -337,6 +337,8 @@ impl Request {
 
 /// A stanza within the turn of one account.
 pub struct Passage<'a> {
+    /// The server.
+    pub server: &'a Arc<Server>,
     /// The account's host.
     pub host: &'a Host,
     /// The account whose turn it is.

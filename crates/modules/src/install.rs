@@ -7,6 +7,7 @@ use verona_core::hooks::{
 use verona_core::server::Host;
 
 use crate::access::blocking::Blocking;
+use crate::archive::mam::Mam;
 use crate::entity::last_activity::LastActivity;
 use crate::im::hints::Hints;
 use crate::im::message_ids::MessageIds;
@@ -76,6 +77,7 @@ modules! {
     MessageIds,
     Offline,
     Hints,
+    Mam,
 }
 
 /// Makes a host with all modules as they are by default.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use verona_xmpp::stanza::Stanza;
 
 use crate::account::keep;
-use crate::account::log::{self, LOG, OFFLINE};
+use crate::account::log::{self, ARCHIVE, LOG, OFFLINE};
 use crate::account::presence;
 use crate::account::state::State;
 use crate::server::{Seat, Server};
@@ -19,6 +19,9 @@ const EMPTY_READS_MAX: u32 = 3;
 
 /// Messages read at a time.
 const PAGE: usize = 250;
+
+/// Marks a resource that reads the archive to learn what came while it was away.
+pub const READS_ARCHIVE: &str = "reads-archive";
 
 /// Whether a presence makes the resource one that takes what waits.
 pub fn comes_first(state: &State, seat: &Seat, stanza: &Stanza) -> bool {
@@ -36,7 +39,11 @@ pub async fn deliver(
     stanza: Stanza,
     mut trail: Trail,
 ) -> Vec<Kept> {
-    let mut given = Given::default();
+    let reads_archive = {
+        let state = seat.account.turn();
+        state.resource_of(&seat.link).is_some_and(|resource| resource.marked(READS_ARCHIVE))
+    };
+    let mut given = Given { reads_archive, ..Given::default() };
     let mut empty_reads = 0;
     loop {
         // What was counted may still be on its way to the disk.
@@ -68,6 +75,8 @@ pub async fn deliver(
 /// What has been put into the mailbox so far.
 #[derive(Default)]
 struct Given {
+    /// XEP-0313 §6.1.1: what the resource finds in the archive is not given to it twice.
+    reads_archive: bool,
     last: Seq,
     count: u64,
     bytes: u64,
@@ -90,6 +99,9 @@ async fn read_on(server: &Arc<Server>, seat: &Seat, given: &mut Given) -> bool {
         given.count = given.count.saturating_add(1);
         let bytes = u64::try_from(record.stanza.len()).unwrap_or(u64::MAX);
         given.bytes = given.bytes.saturating_add(bytes);
+        if given.reads_archive && record.flags & ARCHIVE != 0 {
+            continue;
+        }
         if let Some(stanza) = log::delayed(&seat.account.jid, &record) {
             seat.link.mailbox.put(|out| out.extend_from_slice(stanza.text().as_bytes()));
         }

@@ -153,6 +153,6 @@ async fn read(
     }
     let (offline_count, offline_bytes) = log::waiting(owner, store).await?;
     let last_seq = store.last_seq(log::LOG, owner).await?;
-    state.log = LogState { last_seq, offline_count, offline_bytes, flushing: false };
+    state.log = LogState { last_seq, offline_count, offline_bytes, ..LogState::default() };
     Ok(Some(state))
 }

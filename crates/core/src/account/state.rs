@@ -12,6 +12,7 @@ use crate::account::credentials::Record;
 use crate::account::roster::Roster;
 use crate::link::Link;
 use crate::store::shape::{Entry, Seq, Table};
+use crate::store::ticket::Ticket;
 
 /// An account's state, changed only within its turns.
 #[derive(Debug, Default)]
@@ -37,7 +38,7 @@ pub struct State {
 }
 
 /// Where an account's message log stands.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct LogState {
     /// The highest sequence number given out.
     pub last_seq: Seq,
@@ -47,6 +48,8 @@ pub struct LogState {
     pub offline_bytes: u64,
     /// A resource is being given what waits; nobody else gets it meanwhile.
     pub flushing: bool,
+    /// The last append, as long as it may still be on its way to the disk.
+    pub last_append: Option<Ticket>,
 }
 
 /// A connected resource.
