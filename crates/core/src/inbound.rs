@@ -30,11 +30,11 @@ pub(crate) fn to_account(
     let mut state = account.turn();
     if state.gone {
         drop(state);
-        no_such_account(&account.jid, &stanza, trail);
-        return Need::Nothing;
+        return no_such_account(server, &account.jid, &stanza, trail);
     }
     let mut sends = Vec::new();
     let mut passage = Passage {
+        server,
         host,
         account,
         state: &mut state,
@@ -53,11 +53,10 @@ pub(crate) fn to_account(
         match passage.stanza.kind() {
             Kind::Message(kind) => {
                 let place = Place { server, registry: &registry };
-                message(&place, kind, passage, trail);
-                Need::Nothing
+                message(&place, kind, passage, trail)
             }
             Kind::Presence(kind) => to_resources(account, &mut state, kind, &stanza, trail),
-            Kind::Iq(kind) => iq(account, &state, (kind, &stanza), trail),
+            Kind::Iq(kind) => iq(server, (account, &state), (kind, &stanza), trail),
         }
     };
     drop(state);
@@ -80,7 +79,12 @@ struct Place<'a> {
 }
 
 /// §8.5.2.1.1, §8.5.2.2.1, §8.5.3: a message is stamped, kept, delivered and copied.
-fn message(place: &Place<'_>, kind: MessageType, mut passage: Passage<'_>, trail: &mut Trail) {
+fn message(
+    place: &Place<'_>,
+    kind: MessageType,
+    mut passage: Passage<'_>,
+    trail: &mut Trail,
+) -> Need {
     let came = passage.stanza.clone();
     place.registry.watch(Phase::Stamp, &mut passage);
     let (delivery, waits) =
@@ -90,7 +94,7 @@ fn message(place: &Place<'_>, kind: MessageType, mut passage: Passage<'_>, trail
     place.registry.watch(Phase::Keep, &mut passage);
     if let Delivery::Bounce(condition) = passage.delivery {
         trail.bounce(passage.stanza, &StanzaError::new(condition));
-        return;
+        return Need::Nothing;
     }
     if passage.keep.offline && !log::has_room(passage.state, passage.stanza.text().len()) {
         // XEP-0160 §3: past the quota the sender hears that it was not kept.
@@ -98,7 +102,7 @@ fn message(place: &Place<'_>, kind: MessageType, mut passage: Passage<'_>, trail
             passage.stanza,
             &StanzaError::new(Condition::ResourceConstraint).text("too many offline messages"),
         );
-        return;
+        return Need::Nothing;
     }
     if passage.keep != Keep::default() {
         let seq = keep::next_seq(place.server, passage.state);
@@ -106,12 +110,21 @@ fn message(place: &Place<'_>, kind: MessageType, mut passage: Passage<'_>, trail
         *passage.stanza = passage.stanza.with_stanza_id(&id, &passage.account.jid);
         let what = (&*passage.stanza, Direction::Inbound, passage.keep);
         let ticket = keep::append(place.server, passage.account, passage.state, seq, what);
-        trail.kept.push(Kept { ticket, stanza: came });
+        trail.kept.push(Kept { ticket, stanza: came.clone() });
     }
     if let Delivery::To(places) = &passage.delivery {
+        let mut refused = 0;
         for resource in places.iter().filter_map(|place| passage.state.resources.get(*place)) {
             let text = passage.stanza.text();
-            trail.write(&resource.link, |out| out.extend_from_slice(text.as_bytes()));
+            let put = trail.write(&resource.link, |out| out.extend_from_slice(text.as_bytes()));
+            if put == Put::Overslept && passage.keep == Keep::default() {
+                return Need::Room(passage.account.clone(), resource.link.clone(), came);
+            }
+            refused += usize::from(!matches!(put, Put::Taken | Put::Crowded));
+        }
+        if refused > 0 && refused == places.len() && passage.keep == Keep::default() {
+            // The reader is stuck and its mailbox full: the sender hears that it did not arrive.
+            trail.bounce(&came, &StanzaError::new(Condition::ResourceConstraint));
         }
     }
     place.registry.watch(Phase::Copy, &mut passage);
@@ -120,6 +133,7 @@ fn message(place: &Place<'_>, kind: MessageType, mut passage: Passage<'_>, trail
             trail.write(&resource.link, |out| out.extend_from_slice(copy.text().as_bytes()));
         }
     }
+    Need::Nothing
 }
 
 /// §8.5.2.1.2, §8.5.3: presence of others.
@@ -167,8 +181,8 @@ fn to_resources(
 /// §8.5.2.1.3, §8.5.3.1, §8.5.3.2.3: an IQ to the bare JID is answered by the server, one to a full
 /// JID by that resource, if the asker may know of it.
 fn iq(
-    account: &Arc<Account>,
-    state: &State,
+    server: &Server,
+    (account, state): (&Account, &State),
     (kind, stanza): (IqType, &Stanza),
     trail: &mut Trail,
 ) -> Need {
@@ -178,6 +192,7 @@ fn iq(
         if asks {
             return Need::Ask(stanza.clone());
         }
+        server.questions.answer(stanza);
         return Need::Nothing;
     };
     let found = state.place_of(resourcepart).and_then(|place| state.resources.get(place));
@@ -196,11 +211,23 @@ fn iq(
     Need::Nothing
 }
 
-/// §8.5.1: the account does not exist. What is answered looks like an account that is away.
-pub(crate) fn no_such_account(account: &Jid, stanza: &Stanza, trail: &mut Trail) {
+/// §8.5.1: the account does not exist. What is answered looks like an account that is away: modules
+/// are asked as they would be for one that exists, and hear that it does not.
+pub(crate) fn no_such_account(
+    server: &Arc<Server>,
+    account: &Jid,
+    stanza: &Stanza,
+    trail: &mut Trail,
+) -> Need {
+    let bare = stanza.to().is_some_and(Jid::is_bare);
     match stanza.kind() {
-        Kind::Iq(_) => trail.bounce(stanza, &StanzaError::new(Condition::ServiceUnavailable)),
-        Kind::Message(MessageType::Groupchat) if stanza.to().is_some_and(Jid::is_bare) => {
+        Kind::Iq(kind) => match server.host(account.domain()) {
+            Some(host) if bare && matches!(kind, IqType::Get | IqType::Set) => {
+                return server.ask(Target::Account, &host, None, stanza.clone(), trail);
+            }
+            _ => trail.bounce(stanza, &StanzaError::new(Condition::ServiceUnavailable)),
+        },
+        Kind::Message(MessageType::Groupchat) if bare => {
             trail.bounce(stanza, &StanzaError::new(Condition::ServiceUnavailable));
         }
         Kind::Presence(PresenceType::Probe) => {
@@ -210,4 +237,5 @@ pub(crate) fn no_such_account(account: &Jid, stanza: &Stanza, trail: &mut Trail)
         }
         Kind::Message(_) | Kind::Presence(_) => {}
     }
+    Need::Nothing
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use parking_lot::Mutex;
 use verona_xmpp::error::StreamError;
 
-use crate::limits::{MAILBOX_BYTES_HARD, MAILBOX_BYTES_MAX};
+use crate::limits::{ASLEEP_BYTES_MAX, ASLEEP_STANZAS_MAX, MAILBOX_BYTES_HARD, MAILBOX_BYTES_MAX};
 
 /// The queue in front of one session.
 #[derive(Debug, Default)]
@@ -20,6 +20,8 @@ pub struct Mailbox {
 #[derive(Debug, Default)]
 struct Inner {
     waiting: Vec<u8>,
+    /// Where each stanza in `waiting` ends, when they are counted (XEP-0198).
+    ends: Option<Vec<u32>>,
     order: Option<Box<Order>>,
     state: State,
     /// The task that owns the session.
@@ -32,6 +34,8 @@ struct Inner {
 enum State {
     #[default]
     Open,
+    /// Nobody writes to the peer now, but it may come back (XEP-0198 §5).
+    Asleep,
     /// The session ends: what arrives now is refused, so that the sender's turn sees the resource
     /// as gone.
     Closed,
@@ -44,6 +48,20 @@ pub enum Order {
     End(StreamError),
     /// Find out whether the peer is still there (RFC 6120 §4.6.4).
     Probe,
+    /// Leave the stream and keep the session for who resumes it (XEP-0198 §5): with `conflict` when
+    /// that is another stream, in silence when the server goes away.
+    Yield(Option<StreamError>),
+}
+
+/// What the owner takes at once.
+#[derive(Debug)]
+pub struct Taken {
+    /// What is to be written.
+    pub bytes: Vec<u8>,
+    /// Where each stanza ends in it, when they are counted.
+    pub ends: Vec<u32>,
+    /// What to do when it is written.
+    pub order: Option<Order>,
 }
 
 /// How a delivery went.
@@ -55,6 +73,8 @@ pub enum Put {
     Crowded,
     /// Refused: the session has ended, or the mailbox is over twice its bound.
     Refused,
+    /// Refused: the session is asleep and holds all that it may. It has to end first.
+    Overslept,
 }
 
 impl Mailbox {
@@ -64,10 +84,17 @@ impl Mailbox {
         if inner.state == State::Closed || inner.waiting.len() > MAILBOX_BYTES_HARD {
             return Put::Refused;
         }
+        if inner.state == State::Asleep && inner.is_full_asleep() {
+            return Put::Overslept;
+        }
         if inner.waiting.capacity() == 0 {
             inner.waiting = spare::take();
         }
         write(&mut inner.waiting);
+        let end = u32::try_from(inner.waiting.len()).unwrap_or(u32::MAX);
+        if let Some(ends) = &mut inner.ends {
+            ends.push(end);
+        }
         let put = if inner.waiting.len() > MAILBOX_BYTES_MAX { Put::Crowded } else { Put::Taken };
         let owner = inner.owner.take();
         drop(inner);
@@ -77,10 +104,10 @@ impl Mailbox {
         put
     }
 
-    /// Gives the owner an order; `End` is not replaced by a later one.
+    /// Gives the owner an order; one to leave is not replaced by a later one.
     pub fn order(&self, order: Order) {
         let mut inner = self.inner.lock();
-        if !matches!(inner.order.as_deref(), Some(Order::End(_))) {
+        if !matches!(inner.order.as_deref(), Some(Order::End(_) | Order::Yield(_))) {
             inner.order = Some(Box::new(order));
         }
         let owner = inner.owner.take();
@@ -91,7 +118,7 @@ impl Mailbox {
     }
 
     /// For the owner: takes all that waits, or arranges to be woken.
-    pub fn poll_take(&self, context: &mut Context<'_>) -> Poll<(Vec<u8>, Option<Order>)> {
+    pub fn poll_take(&self, context: &mut Context<'_>) -> Poll<Taken> {
         let mut inner = self.inner.lock();
         if inner.waiting.is_empty() && inner.order.is_none() {
             match &mut inner.owner {
@@ -104,11 +131,38 @@ impl Mailbox {
             return Poll::Pending;
         }
         let taken = std::mem::take(&mut inner.waiting);
+        let ends = inner.ends.as_mut().map(std::mem::take).unwrap_or_default();
         let order = inner.order.take().map(|order| *order);
         let paused = std::mem::take(&mut inner.paused);
         drop(inner);
         paused.into_iter().for_each(Waker::wake);
-        Poll::Ready((taken, order))
+        Poll::Ready(Taken { bytes: taken, ends, order })
+    }
+
+    /// For the owner: notes from now on where each stanza ends.
+    pub fn count_stanzas(&self) {
+        self.inner.lock().ends = Some(Vec::new());
+    }
+
+    /// For the owner: keeps what arrives until somebody takes over, up to a bound.
+    pub fn fall_asleep(&self) {
+        let mut inner = self.inner.lock();
+        inner.state = State::Asleep;
+        inner.owner = None;
+        inner.order = None;
+    }
+
+    /// For who puts a sleeping session away: takes what waits.
+    pub fn take_asleep(&self) -> Taken {
+        let mut inner = self.inner.lock();
+        let bytes = std::mem::take(&mut inner.waiting);
+        let ends = inner.ends.as_mut().map(std::mem::take).unwrap_or_default();
+        Taken { bytes, ends, order: None }
+    }
+
+    /// For the new owner of a session that slept.
+    pub fn wake_up(&self) {
+        self.inner.lock().state = State::Open;
     }
 
     /// For the owner: refuses from now on, and takes what was left unwritten.
@@ -152,6 +206,13 @@ impl Mailbox {
             Poll::Pending
         })
         .await;
+    }
+}
+
+impl Inner {
+    fn is_full_asleep(&self) -> bool {
+        self.waiting.len() > ASLEEP_BYTES_MAX
+            || self.ends.as_ref().is_some_and(|ends| ends.len() >= ASLEEP_STANZAS_MAX)
     }
 }
 

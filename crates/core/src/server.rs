@@ -16,6 +16,7 @@ use verona_xmpp::sasl::decoy::Decoy;
 use verona_xmpp::stanza::{IqType, Stanza};
 
 use crate::account::Account;
+use crate::account::credentials::Record;
 use crate::account::directory::Directory;
 use crate::account::state::{PartSpec, State};
 use crate::clock::Clock;
@@ -23,14 +24,19 @@ use crate::hooks::decision::{Delivery, Direction, Keep, Verdict};
 use crate::hooks::manifest::Manifest;
 use crate::hooks::place::{Stage, Target};
 use crate::hooks::reply::Answer;
-use crate::host::HostSettings;
+use crate::host::{HostSettings, Service};
+use crate::known_features::KnownFeatures;
 use crate::limits::Limits;
 use crate::link::Link;
 use crate::login::guard::LoginGuard;
 use crate::login::hashing::Hashing;
+use crate::sleepers::Sleepers;
+
+use crate::questions::Questions;
 use crate::stanza_id::StanzaIds;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::stream::management::Managed;
 
 /// A running server.
 pub struct Server {
@@ -50,8 +56,14 @@ pub struct Server {
     pub hashing: Hashing,
     /// Makes the ids under which messages are kept.
     pub ids: StanzaIds,
+    /// Sessions that may be resumed.
+    pub sleepers: Sleepers<Sleeper, Seat>,
     /// Counts failed logins.
     pub logins: LoginGuard,
+    /// Requests of the server itself that are not answered yet.
+    pub questions: Questions,
+    /// What entities announced that they can do.
+    pub known_features: KnownFeatures,
     hosts: ArcSwap<Hosts>,
     policy: ArcSwap<Policy>,
 }
@@ -87,7 +99,10 @@ impl Server {
             decoy: identity.decoy,
             hashing: Hashing::default(),
             ids: StanzaIds::new(&identity.secret),
+            sleepers: Sleepers::default(),
             logins: LoginGuard::default(),
+            questions: Questions::default(),
+            known_features: KnownFeatures::default(),
             hosts: ArcSwap::from_pointee(hosts.collect()),
             policy: ArcSwap::from_pointee(policy),
         })
@@ -143,6 +158,12 @@ impl Server {
         let registry = Arc::clone(&host.registry());
         self.directory.load(jid, &*self.store, &registry.parts).await
     }
+
+    /// What a password for an account is checked against; None when there is no such account here.
+    pub async fn account_record(&self, jid: &Jid) -> Result<Option<Arc<Record>>, StoreError> {
+        let account = self.account(jid).await?;
+        Ok(account.and_then(|account| account.turn().record.clone()))
+    }
 }
 
 /// What tells this start of this installation from others; made by [`crate::identity`].
@@ -162,6 +183,7 @@ pub struct Host {
     pub jid: Jid,
     pub(crate) settings: ArcSwap<HostSettings>,
     pub(crate) registry: ArcSwap<Registry>,
+    services: ArcSwap<Vec<Service>>,
 }
 
 impl Host {
@@ -171,6 +193,7 @@ impl Host {
             jid: settings.domain.clone(),
             settings: ArcSwap::from_pointee(settings),
             registry: ArcSwap::from_pointee(registry),
+            services: ArcSwap::default(),
         }
     }
 
@@ -190,6 +213,26 @@ impl Host {
         self.registry.store(fresh.registry.load_full());
     }
 
+    /// The services that belong to the host, such as rooms or gateways (XEP-0030 §4.1).
+    pub fn services(&self) -> arc_swap::Guard<Arc<Vec<Service>>> {
+        self.services.load()
+    }
+
+    /// Adds a service, or gives the one of this address another name.
+    pub fn add_service(&self, service: &Service) {
+        self.services.rcu(|services| {
+            let others = services.iter().filter(|other| other.jid != service.jid);
+            others.chain([service]).cloned().collect::<Vec<_>>()
+        });
+    }
+
+    /// Takes a service out that has gone.
+    pub fn remove_service(&self, jid: &Jid) {
+        self.services.rcu(|services| {
+            services.iter().filter(|service| service.jid != *jid).cloned().collect::<Vec<_>>()
+        });
+    }
+
     /// Whether a JID belongs to an administrator of the host.
     pub fn is_admin(&self, jid: &Jid) -> bool {
         self.settings.load().admins.iter().any(|admin| admin.same_bare(jid))
@@ -200,6 +243,15 @@ impl std::fmt::Debug for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Host").field("jid", &self.jid).finish_non_exhaustive()
     }
+}
+
+/// A session without a stream, which its client may resume (XEP-0198 §5).
+#[derive(Debug)]
+pub struct Sleeper {
+    /// The session; its resource is still in the account.
+    pub seat: Seat,
+    /// Its counters, and what the client has not acknowledged.
+    pub managed: Managed,
 }
 
 /// A bound session as the one who owns it sees it.
@@ -285,10 +337,12 @@ impl Request {
 
 /// A stanza within the turn of one account.
 pub struct Passage<'a> {
+    /// The server.
+    pub server: &'a Arc<Server>,
     /// The account's host.
     pub host: &'a Host,
     /// The account whose turn it is.
-    pub account: &'a Account,
+    pub account: &'a Arc<Account>,
     /// Its state, loaded and locked.
     pub state: &'a mut State,
     /// Which way the stanza goes.

@@ -56,6 +56,8 @@ pub(crate) enum Need {
     Ask(Stanza),
     /// A change of a subscription.
     Subscription(Arc<Account>, Act, Stanza),
+    /// The end of a sleeping session that can hold no more; then the stanza comes again.
+    Room(Arc<Account>, Arc<Link>, Stanza),
     /// The answer of a module to a request.
     Answer(Stanza, Answer),
 }
@@ -74,7 +76,18 @@ impl Trail {
     /// Sends a stanza back with an error to who sent it, where one is due (RFC 6120 §8.3.1).
     pub fn bounce(&mut self, stanza: &Stanza, error: &StanzaError) {
         if let Some(answer) = stanza.error_answer(error) {
-            self.sends.push_back(answer);
+            self.answer(answer);
+        }
+    }
+
+    /// Sends an answer: to the session in hand at once, since nothing of its own account stands
+    /// between it and what it asked, else by the way of all stanzas.
+    pub fn answer(&mut self, answer: Stanza) {
+        match self.origin.clone().filter(|origin| answer.to() == Some(&origin.jid)) {
+            Some(origin) => {
+                self.write(&origin, |out| out.extend_from_slice(answer.text().as_bytes()));
+            }
+            None => self.sends.push_back(answer),
         }
     }
 

@@ -1,6 +1,10 @@
 //! One file per extension; this is the map of the rooms.
 
 pub mod access;
+pub mod archive;
 pub mod entity;
 pub mod im;
 pub mod install;
+
+#[cfg(test)]
+mod testing;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
+use verona_core::account::admin;
 use verona_core::identity;
 use verona_core::mailbox::Order;
 use verona_core::server::Server;
@@ -56,6 +57,10 @@ impl Assembly {
         let begun = identity::begin(&store, iterations).await;
         let identity = begun.map_err(|error| error.to_string())?;
         let server = Server::new(store, hosts(&config)?, policy(&config), identity);
+        let restored = server.restore().await.map_err(|error| error.to_string())?;
+        if restored > 0 {
+            tracing::info!(restored, "sessions wait for their clients");
+        }
         let admission = Arc::new(Admission::default());
         let shared = Shared { server: server.clone(), certificates, admission };
         let mut doors = Doors { shared, listening: BTreeMap::new(), tasks: JoinSet::new() };
@@ -72,28 +77,43 @@ impl Assembly {
         status.sessions = u64::try_from(sessions(&self.server)).unwrap_or(u64::MAX);
     }
 
-    /// Does something with accounts, and to the sessions of those that lose their right to one.
+    /// Does something with accounts; sessions of those that lose their right to one end.
     pub async fn account(&self, request: AccountRequest) -> Result<AccountReply, AccountError> {
-        let loses =
-            matches!(request, AccountRequest::Disable { .. } | AccountRequest::Delete { .. });
-        let deletes = matches!(request, AccountRequest::Delete { .. });
-        let domains = self.server.hosts().iter().map(|host| host.jid.as_str().to_owned()).collect();
-        let stored = StoredAccounts::new(self.server.store.clone(), domains, self.iterations);
-        let reply = stored.perform(request).await?;
-        if let AccountReply::Done { jid } = &reply
-            && loses
-            && let Some(account) = self.server.directory.loaded(jid)
-        {
-            // XEP-0077 §3.2 ends the streams of a removed account so.
-            let error = StreamError::new(StreamCondition::NotAuthorized);
-            for resource in &account.turn().resources {
-                resource.link.mailbox.order(Order::End(error.clone()));
+        let server = &self.server;
+        let parse = |jid: &str| Jid::parse(jid).map_err(AccountError::new);
+        let jid = match request {
+            AccountRequest::Add { jid, password } => {
+                let jid = parse(&jid)?;
+                admin::create(server, &jid, password.into()).await.map_err(AccountError::new)?;
+                jid
             }
-            if deletes {
-                self.server.directory.forget(jid);
+            AccountRequest::Passwd { jid, password } => {
+                let jid = parse(&jid)?;
+                let done = admin::set_password(server, &jid, password.into()).await;
+                done.map_err(AccountError::new)?;
+                jid
             }
-        }
-        Ok(reply)
+            AccountRequest::Disable { jid } => self.set_disabled(parse(&jid)?, true).await?,
+            AccountRequest::Enable { jid } => self.set_disabled(parse(&jid)?, false).await?,
+            AccountRequest::Delete { jid } => {
+                let jid = parse(&jid)?;
+                admin::remove(server, &jid, || ()).await.map_err(AccountError::new)?;
+                jid
+            }
+            AccountRequest::List { .. } => {
+                let hosts = server.hosts();
+                let domains = hosts.iter().map(|host| host.jid.as_str().to_owned()).collect();
+                let stored = StoredAccounts::new(server.store.clone(), domains, self.iterations);
+                return stored.perform(request).await;
+            }
+        };
+        Ok(AccountReply::Done { jid: jid.bare().to_string() })
+    }
+
+    async fn set_disabled(&self, jid: Jid, disabled: bool) -> Result<Jid, AccountError> {
+        let done = admin::set_disabled(&self.server, &jid, disabled).await;
+        done.map_err(AccountError::new)?;
+        Ok(jid)
     }
 
     /// Takes over a changed config without ending a session of a host that remains. Returns what the
@@ -115,15 +135,10 @@ impl Assembly {
     /// Closes the doors, says goodbye to all sessions, and settles what is under way.
     pub async fn stop(&self) {
         self.tasks.lock().await.shutdown().await;
-        let error = StreamError::new(StreamCondition::SystemShutdown);
-        end_sessions(&self.server, &error, |_| true);
-        let gone = async {
-            while sessions(&self.server) > 0 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        if tokio::time::timeout(GOODBYE, gone).await.is_err() {
-            tracing::warn!(left = sessions(&self.server), "sessions did not end in time");
+        match self.server.suspend(GOODBYE).await {
+            Ok(0) => {}
+            Ok(left) => tracing::warn!(left, "sessions did not end in time"),
+            Err(error) => tracing::error!(%error, "sessions could not be written down"),
         }
         self.server.store.close().await;
     }

@@ -12,9 +12,12 @@ use sd_notify::NotifyState;
 /// Takes as many file descriptors as may be had. Returns how many those are.
 pub fn raise_descriptors() -> u64 {
     let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit of file descriptors stays as it is");
+    // A service manager may forbid the call, but has then set what it wants.
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::warn!(%error, "the limit of file descriptors stays as it is");
+        }
     }
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }

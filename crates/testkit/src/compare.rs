@@ -8,7 +8,8 @@
 //!   own address (RFC 6120 §8.1.1.1, §8.1.2.1, §8.1.3, §8.1.5);
 //! - in an error: `by`, the old `code`, the `<text/>`, and what the failed stanza had carried
 //!   (RFC 6120 §8.3.1, §8.3.2);
-//! - the mark of an archive on a message (XEP-0359) and of a delay on a presence (XEP-0203 §2).
+//! - what a server adds: the mark of an archive on a message (XEP-0359), that of a delay and of an
+//!   avatar on a presence (XEP-0203 §2, XEP-0398 §4).
 //!
 //! As soon as a script mentions one of them, it counts in full. `{any order}` among the children says
 //! that their order is free, `{and more}` that there may also be others.
@@ -21,6 +22,7 @@ use crate::template::{AND_MORE, ANY_ORDER, Captures, MAYBE, Template};
 
 const NS_SID: &str = "urn:xmpp:sid:0";
 const NS_DELAY: &str = "urn:xmpp:delay";
+const NS_AVATAR: &str = "vcard-temp:x:update";
 
 /// Where two elements differ first, and how.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -294,7 +296,7 @@ fn may_contain(parent: &Node, child: &Node, at: Place) -> bool {
         Place::Error => child.is("text", NS_STANZAS),
         Place::Stanza => match parent.name.as_str() {
             "message" => child.is("stanza-id", NS_SID),
-            "presence" => child.is("delay", NS_DELAY),
+            "presence" => child.is("delay", NS_DELAY) || child.is("x", NS_AVATAR),
             _ => false,
         },
         Place::Inside => false,

@@ -275,7 +275,9 @@ impl Fortress {
         match tokio::time::timeout(LIVES_WITHIN, alive).await {
             Ok(Ok(())) if !self.has_ended() => Ok(began.elapsed()),
             Ok(Ok(())) => Err(format!("the server ended\n{}", self.end_of_log())),
-            Ok(Err(trouble)) => Err(format!("the server is not well: {trouble}\n{}", self.end_of_log())),
+            Ok(Err(trouble)) => {
+                Err(format!("the server is not well: {trouble}\n{}", self.end_of_log()))
+            }
             Err(_) => Err(format!("no login within {LIVES_WITHIN:?}\n{}", self.end_of_log())),
         }
     }

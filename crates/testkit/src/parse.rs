@@ -14,7 +14,9 @@
 //!
 //! juliet connects                     a stream without a login
 //! juliet sees feature <sub xmlns='urn:xmpp:features:pre-approval'/>
-//! juliet logs in                      without presence
+//! juliet sees no feature <register xmlns='http://jabber.org/features/iq-register'/>
+//! juliet authenticates                and binds nothing yet
+//! juliet logs in                      and binds her resource, without presence
 //! romeo comes online                  logs in and sends presence
 //! romeo comes online with priority -1
 //! romeo has password wherefore        from now on
@@ -235,6 +237,7 @@ impl Parser {
         };
         Ok(match phrase {
             "connects" => Act::Connect,
+            "authenticates" => Act::Authenticate,
             "logs in" => Act::LogIn,
             "logs out" => Act::LogOut,
             "disconnects" => Act::Disconnect,
@@ -263,7 +266,11 @@ impl Parser {
             }
             _ if phrase.starts_with("sees feature") => {
                 let feature = inline("sees feature", NS_CLIENT)?;
-                Act::SeeFeature(feature.ok_or("which feature?")?)
+                Act::SeeFeature { feature: feature.ok_or("which feature?")?, there: true }
+            }
+            _ if phrase.starts_with("sees no feature") => {
+                let feature = inline("sees no feature", NS_CLIENT)?;
+                Act::SeeFeature { feature: feature.ok_or("which feature?")?, there: false }
             }
             _ => return Err(format!("`{phrase}` is not understood").into()),
         })

@@ -64,6 +64,8 @@ pub struct Step {
 pub enum Act {
     /// `connects`: opens a stream, with TLS if that is the way, and does not log in.
     Connect,
+    /// `authenticates`: connects if need be, and stops before a resource is bound.
+    Authenticate,
     /// `logs in`: authenticates and binds the resource, after connecting if need be.
     LogIn,
     /// `cannot log in <condition/>`: is refused with this SASL failure, or any.
@@ -94,6 +96,12 @@ pub enum Act {
     ReceiveNothing,
     /// `sees stream error <condition/>`: the stream ends with it.
     SeeStreamError(Node),
-    /// `sees feature <element/>`: it was among the stream features that came last.
-    SeeFeature(Node),
+    /// `sees feature <element/>` and `sees no feature <element/>`: whether it was among the stream
+    /// features that came last.
+    SeeFeature {
+        /// What is looked for.
+        feature: Node,
+        /// Whether it must be there.
+        there: bool,
+    },
 }

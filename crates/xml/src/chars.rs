@@ -24,7 +24,6 @@ pub(crate) fn class(byte: u8) -> u8 {
     CLASSES[usize::from(byte)]
 }
 
-#[allow(clippy::indexing_slicing)] // runs in the compiler
 const fn classes() -> [u8; 256] {
     let mut table = [0u8; 256];
     let mut i = 0;
@@ -124,18 +123,44 @@ pub(crate) fn name_end(bytes: &[u8], from: usize) -> (usize, u8) {
 /// `&`, and at control characters.
 #[inline]
 pub(crate) fn value_stop(bytes: &[u8], from: usize, quote: u8) -> Option<usize> {
+    let marked = |w| zeros(w ^ each(quote)) | zeros(w ^ each(b'<')) | zeros(w ^ each(b'&'));
+    find(bytes, from, marked, |b| b == quote || class(b) & VALUE_STOP != 0)
+}
+
+/// Where text that is written from `from` on may need another spelling: at markup, quotes, control
+/// characters and the first byte of U+FFFE.
+#[inline]
+pub(crate) fn escape_stop(bytes: &[u8], from: usize) -> Option<usize> {
+    // `&` and `'`, `<` and `>` differ in one bit that no other wanted one has.
+    let marked = |w: u64| {
+        zeros((w | each(1)) ^ each(b'\''))
+            | zeros((w | each(2)) ^ each(b'>'))
+            | zeros(w ^ each(b'"'))
+            | zeros(w ^ each(0xef))
+    };
+    find(bytes, from, marked, |b| b < b' ' || matches!(b, b'&' | b'\'' | b'<' | b'>' | b'"' | 0xef))
+}
+
+/// The first control character or other byte that is wanted; `marked` sets the high bit of those
+/// in a word.
+#[inline(always)]
+fn find(
+    bytes: &[u8],
+    from: usize,
+    marked: impl Fn(u64) -> u64,
+    wanted: impl Fn(u8) -> bool,
+) -> Option<usize> {
     let mut at = from;
     while let Some(word) = word(bytes, at) {
         let controls = word.wrapping_sub(each(b' ')) & !word & HIGH;
-        let stops = zeros(word ^ each(quote)) | zeros(word ^ each(b'<')) | zeros(word ^ each(b'&'));
-        if (stops | controls) != 0 {
-            return Some(at.saturating_add(first(stops | controls)));
+        let found = marked(word) | controls;
+        if found != 0 {
+            return Some(at.saturating_add(first(found)));
         }
         at = at.saturating_add(8);
     }
-    let rest = bytes.get(at..)?;
-    let stop = rest.iter().position(|&b| b == quote || class(b) & VALUE_STOP != 0)?;
-    Some(at.saturating_add(stop))
+    let found = bytes.get(at..)?.iter().position(|&b| wanted(b))?;
+    Some(at.saturating_add(found))
 }
 
 /// XML 1.0 §2.2: whether a document may contain the character.
@@ -145,6 +170,11 @@ pub(crate) fn is_char(c: char) -> bool {
 
 /// Whether the text is a name without a colon (Namespaces in XML §3, NCName).
 pub fn is_name(text: &str) -> bool {
+    let (end, seen) = name_end(text.as_bytes(), 0);
+    if seen & WIDE == 0 {
+        let first = text.as_bytes().first().map_or(0, |&b| class(b));
+        return end == text.len() && seen & COLON == 0 && first & NAME_START != 0;
+    }
     let mut chars = text.chars();
     chars.next().is_some_and(begins_name) && chars.all(continues_name)
 }
@@ -210,4 +240,75 @@ fn prove_slowly(bytes: &[u8], more_may_come: bool) -> Result<usize, ScanError> {
         }
     };
     if valid.chars().all(is_char) { utf8 } else { Err(ScanError::NotWellFormed) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each byte at each place of a word, and behind the last word.
+    fn lines() -> impl Iterator<Item = (u8, usize, Vec<u8>)> {
+        (0..=255u8).flat_map(|byte| {
+            (0..23).map(move |at| {
+                let mut line = b"aZ09-._:mnopqrstuvwxyz".to_vec();
+                line.insert(at, byte);
+                (byte, at, line)
+            })
+        })
+    }
+
+    #[test]
+    fn names_end_by_words_where_they_end_by_bytes() {
+        for (byte, at, line) in lines() {
+            let (end, seen) = name_end(&line, 0);
+            let inside = line.iter().take_while(|&&b| class(b) & NAME != 0);
+            let seen_by_bytes = inside.clone().fold(0, |seen, &b| seen | class(b));
+            assert_eq!(end, inside.count(), "{byte} at {at}");
+            assert_eq!(seen & (WIDE | COLON), seen_by_bytes & (WIDE | COLON), "{byte} at {at}");
+        }
+    }
+
+    #[test]
+    fn values_and_text_stop_by_words_where_they_stop_by_bytes() {
+        for (byte, at, line) in lines() {
+            for quote in *b"'\"" {
+                let stop = byte == quote || byte < b' ' || b"<&".contains(&byte);
+                assert_eq!(value_stop(&line, 0, quote), stop.then_some(at), "{byte} at {at}");
+            }
+            let stop = byte < b' ' || byte == 0xef || b"<>&'\"".contains(&byte);
+            assert_eq!(escape_stop(&line, 0), stop.then_some(at), "{byte} at {at}");
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_namespaces_in_xml() {
+        for name in
+            ["a", "_", "A-1.b", "\u{e9}t\u{e9}", "\u{10000}", "a\u{b7}", "longer-than-a-word"]
+        {
+            assert!(is_name(name), "{name}");
+        }
+        for name in
+            ["", "1", "-a", ".a", "a:b", ":", "a b", "\u{d7}", "\u{b7}a", "a\u{2014}", "a\0"]
+        {
+            assert!(!is_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn of_two_faults_the_first_is_told() {
+        assert_eq!(prove(b"a\x01\xff"), Err(ScanError::NotWellFormed));
+        assert_eq!(prove(b"a\xff\x01"), Err(ScanError::NotUtf8));
+        assert_eq!(prove(b"a\xc3\x01"), Err(ScanError::NotUtf8));
+        assert_eq!(prove("\u{fffe}".as_bytes()), Err(ScanError::NotWellFormed));
+        assert_eq!(
+            prove("\u{fffd}\u{ff0c}\u{10ffff}\t\r\n\u{7f}".as_bytes()).map(str::len),
+            Ok(14)
+        );
+        assert_eq!(prove_part("a\u{e9}".as_bytes().get(..2).unwrap()), Ok(1));
+        assert_eq!(prove(b"a\xc3"), Err(ScanError::NotUtf8));
+        // A surrogate, an overlong slash, a character beyond the last.
+        for bad in [&b"\xed\xa0\x80"[..], b"\xc0\xaf", b"\xf4\x90\x80\x80"] {
+            assert_eq!(prove_part(bad), Err(ScanError::NotUtf8));
+        }
+    }
 }

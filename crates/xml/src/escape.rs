@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
 
-use crate::chars::{NAME, class, is_char, is_name};
+use crate::chars::{NAME, class, escape_stop, is_char, is_name};
 use crate::error::ScanError;
 
 /// Appends text so that it stands for itself between tags. Characters that XML 1.0 cannot say at
@@ -49,13 +49,17 @@ pub(crate) fn write_attr(text: &str, push: impl FnMut(&str)) {
 
 fn escape(text: &str, mut push: impl FnMut(&str), spelling: impl Fn(u8) -> Option<&'static str>) {
     let bytes = text.as_bytes();
-    let mut done = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        let instead = match byte {
-            b'\t' | b'\n' | b'\r' | b'"' | b'&' | b'\'' | b'<' | b'>' => spelling(byte),
-            0..b' ' => Some("\u{fffd}"),
-            // U+FFFE and U+FFFF are EF BF BE and EF BF BF.
-            0xef if matches!(bytes.get(at + 1..at + 3), Some([0xbf, 0xbe | 0xbf])) => {
+    let (mut done, mut from) = (0, 0);
+    while let Some(at) = escape_stop(bytes, from) {
+        from = at.saturating_add(1);
+        let instead = match bytes.get(at..).unwrap_or_default() {
+            [byte @ (b'\t' | b'\n' | b'\r' | b'"' | b'&' | b'\'' | b'<' | b'>'), ..] => {
+                spelling(*byte)
+            }
+            [0..b' ', ..] => Some("\u{fffd}"),
+            // U+FFFE and U+FFFF.
+            [0xef, 0xbf, 0xbe | 0xbf, ..] => {
+                from = at.saturating_add(3);
                 Some("\u{fffd}")
             }
             _ => None,
@@ -63,7 +67,7 @@ fn escape(text: &str, mut push: impl FnMut(&str), spelling: impl Fn(u8) -> Optio
         if let Some(instead) = instead {
             push(text.get(done..at).unwrap_or_default());
             push(instead);
-            done = at + if byte == 0xef { 3 } else { 1 };
+            done = from;
         }
     }
     push(text.get(done..).unwrap_or_default());
@@ -170,4 +174,69 @@ fn unescape(raw: &str, out: &mut String, line_end: char) {
         rest = special.get(used..).unwrap_or_default();
     }
     out.push_str(rest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> String {
+        let mut out = Vec::new();
+        escape_text(text, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn attr(text: &str) -> String {
+        let mut out = Vec::new();
+        escape_attr(text, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn markup_is_spelled_out() {
+        assert_eq!(text("a<b>&\"'\r\n\t]]>"), "a&lt;b&gt;&amp;\"'&#13;\n\t]]&gt;");
+        assert_eq!(attr("a<b>&\"'\r\n\t"), "a&lt;b&gt;&amp;&quot;&apos;&#13;&#10;&#9;");
+    }
+
+    #[test]
+    fn what_xml_cannot_say_is_replaced() {
+        assert_eq!(text("\0a\u{1f}\u{fffe}b\u{ffff}"), "\u{fffd}a\u{fffd}\u{fffd}b\u{fffd}");
+        assert_eq!(attr("\u{fffd}\u{ff0c}\u{7f}"), "\u{fffd}\u{ff0c}\u{7f}");
+    }
+
+    #[test]
+    fn spelling_and_reading_are_inverse() {
+        let odd = "a <b> \"'& \r\n\t \u{e9} \u{1f600} ]]> &amp; &#1; end";
+        assert_eq!(attr_value(&attr(odd)), odd);
+        let mut read = String::new();
+        push_text(&text(odd), &mut read);
+        assert_eq!(read, odd);
+    }
+
+    #[test]
+    fn line_ends_are_one_line_feed_in_text_and_one_space_in_attributes() {
+        let mut read = String::new();
+        push_text("a\r\nb\rc\nd\te&#13;&#10;", &mut read);
+        assert_eq!(read, "a\nb\nc\nd\te\r\n");
+        assert_eq!(attr_value("a\r\nb\rc\nd\te&#9;"), "a b c d e\t");
+        let mut cdata = String::new();
+        push_cdata("a\r\nb\r&amp;\r\r\n", &mut cdata);
+        assert_eq!(cdata, "a\nb\n&amp;\n\n");
+    }
+
+    #[test]
+    fn references_name_characters_that_xml_allows() {
+        assert_eq!(reference(b"#x1F600"), Ok('\u{1f600}'));
+        assert_eq!(reference(b"#00065"), Ok('A'));
+        for bad in
+            ["#1", "#0", "#xD800", "#xFFFE", "#x110000", "#99999999999999", "#", "#x", "#X41"]
+        {
+            assert_eq!(reference(bad.as_bytes()), Err(ScanError::NotWellFormed), "{bad}");
+        }
+        assert_eq!(reference(b"nbsp"), Err(ScanError::Restricted));
+        assert_eq!(reference(b"AMP"), Err(ScanError::Restricted));
+        for bad in ["", "1", "a#b", "#-1", "#+1", "#x+1"] {
+            assert_eq!(reference(bad.as_bytes()), Err(ScanError::NotWellFormed), "{bad}");
+        }
+    }
 }

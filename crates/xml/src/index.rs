@@ -2,8 +2,12 @@
 
 use smallvec::SmallVec;
 
-use crate::machine::{Begin, Sink};
-use crate::scope::Namespace;
+use crate::chars::prove;
+use crate::error::ScanError;
+use crate::limits::Limits;
+use crate::machine::Machine;
+use crate::scope::{Namespace, Outer};
+use crate::sink::{Begin, Sink};
 use crate::tag::{AttrAt, Name, offset};
 
 /// An index says where the name, the attributes and the first-level children of an element stand
@@ -19,6 +23,7 @@ pub struct Index {
     pub(crate) uses_outer_prefix: bool,
     pub(crate) uses_outer_default: bool,
     plain: bool,
+    wide_names: bool,
     /// Namespace declarations included.
     pub(crate) attrs: SmallVec<[AttrAt; 8]>,
     pub(crate) children: SmallVec<[ChildAt; 4]>,
@@ -36,6 +41,21 @@ pub(crate) struct ChildAt {
 }
 
 impl Index {
+    /// Makes the index of one element, without white space around it, where `default_ns` is the
+    /// default namespace.
+    pub fn of(text: &str, default_ns: &str, limits: Limits) -> Result<Self, ScanError> {
+        if text.len() > limits.bytes() {
+            return Err(ScanError::TooLarge);
+        }
+        prove(text.as_bytes())?;
+        let mut machine = Machine::default();
+        let mut index = Self::default();
+        let outer = Outer { default: default_ns, bindings: &[] };
+        machine.whole(text, &limits, outer, &mut index)?;
+        index.keep(machine.take_kept());
+        Ok(index)
+    }
+
     /// The length of the start tag.
     pub fn start_tag_len(&self) -> usize {
         self.tag_end as usize
@@ -64,9 +84,21 @@ impl Index {
         self.plain
     }
 
+    /// Whether a name of an element or attribute anywhere inside has characters beyond ASCII. Such
+    /// names are well-formed, but parsers that follow an edition of XML 1.0 before the fifth refuse
+    /// many of them: forwarded, they may cost a peer its stream.
+    pub fn has_wide_names(&self) -> bool {
+        self.wide_names
+    }
+
     /// The name with its prefix.
     pub(crate) fn qualified_name<'a>(&self, text: &'a str) -> &'a str {
         text.get(self.name.start as usize..self.name.end as usize).unwrap_or_default()
+    }
+
+    /// Takes what namespaces the machine has kept.
+    pub(crate) fn keep(&mut self, kept: Vec<Box<str>>) {
+        self.kept = kept;
     }
 
     pub(crate) fn clear(&mut self) {
@@ -74,6 +106,7 @@ impl Index {
         self.children.clear();
         self.uses_outer_prefix = false;
         self.uses_outer_default = false;
+        self.wide_names = false;
         if !self.kept.is_empty() {
             self.kept = Vec::new();
         }
@@ -103,6 +136,7 @@ impl Sink for Index {
     fn start(&mut self, begin: &Begin<'_>) {
         self.uses_outer_prefix |= begin.uses_outer_prefix;
         self.uses_outer_default |= begin.namespace == Namespace::Outer(0);
+        self.wide_names |= begin.tag.wide;
         match begin.depth {
             0 => self.start_outermost(begin),
             1 => {

@@ -5,50 +5,14 @@
 //! the bytes arrive. The bytes handed in are always those from the first `<` of the element on.
 
 use memchr::{memchr, memchr2, memchr3};
-use smallvec::SmallVec;
 
 use crate::chars::{SPACE, class};
 use crate::error::ScanError;
 use crate::escape::reference_end;
 use crate::limits::Limits;
 use crate::scope::{Namespace, Outer, Scopes};
+use crate::sink::{Begin, Fault, Sink};
 use crate::tag::{self, AttrAt, Name, StartTag, Stop};
-
-/// An error, and how many bytes had to be seen to know it. What lies before may be no UTF-8 and no
-/// XML characters yet; that would be the earlier error.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Fault {
-    pub error: ScanError,
-    pub at: usize,
-}
-
-/// What the machine tells while it reads.
-pub(crate) trait Sink {
-    /// An element begins; `depth` is zero for the outermost.
-    fn start(&mut self, begin: &Begin<'_>);
-    /// Text as written between tags, a part of it or all.
-    fn text(&mut self, bytes: &[u8], start: usize, end: usize);
-    /// The inside of a CDATA section.
-    fn cdata(&mut self, bytes: &[u8], start: usize, end: usize);
-    /// An element ended: its content before `inner`, its end tag before `end`; `depth` as at its
-    /// start.
-    fn end(&mut self, depth: usize, inner: usize, end: usize);
-}
-
-/// The beginning of an element.
-#[derive(Clone, Copy)]
-pub(crate) struct Begin<'a> {
-    pub bytes: &'a [u8],
-    pub depth: usize,
-    /// The offset of its `<`.
-    pub at: usize,
-    pub tag: &'a StartTag,
-    pub namespace: Namespace,
-    pub scopes: &'a Scopes,
-    pub outer: Outer<'a>,
-    /// Its name or an attribute uses a prefix that is bound outside.
-    pub uses_outer_prefix: bool,
-}
 
 #[derive(Clone, Copy, Debug)]
 struct Open {
@@ -144,6 +108,22 @@ impl Machine {
                 Progress::Done(end) => return Ok(Some(end)),
             }
         }
+    }
+
+    /// Reads text that is one element and nothing else.
+    pub fn whole(
+        &mut self,
+        text: &str,
+        limits: &Limits,
+        outer: Outer<'_>,
+        sink: &mut impl Sink,
+    ) -> Result<(), ScanError> {
+        if !text.starts_with('<') {
+            return Err(ScanError::NotWellFormed);
+        }
+        let end =
+            self.element(text.as_bytes(), limits, outer, sink).map_err(|fault| fault.error)?;
+        if end == Some(text.len()) { Ok(()) } else { Err(ScanError::NotWellFormed) }
     }
 
     /// Reads only a start tag and leaves its element open.
@@ -380,6 +360,7 @@ impl Machine {
         }
     }
 
+    /// Opens the element of the tag that was read.
     #[inline]
     fn begin(
         &mut self,
@@ -389,29 +370,9 @@ impl Machine {
         sink: &mut impl Sink,
     ) -> Result<(), ScanError> {
         let depth = self.open.len();
-        if depth >= usize::from(limits.depth_max) {
-            return Err(ScanError::TooDeep);
-        }
-        self.elements = self.elements.saturating_add(1);
-        if self.elements > limits.elements_max {
-            return Err(ScanError::TooManyElements);
-        }
+        self.count(depth, limits)?;
         let mark = self.scopes.mark();
-        let mut default = self.default_namespace();
-        let mut prefixed = 0u32;
-        for attr in &self.tag.attrs {
-            if attr.declares {
-                default = self.scopes.declare(attr, bytes)?.unwrap_or(default);
-            } else if attr.name.is_prefixed() {
-                prefixed = prefixed.saturating_add(1);
-            }
-        }
-        if self.scopes.bound().len() > usize::from(limits.namespaces_max) {
-            return Err(ScanError::TooManyNamespaces);
-        }
-        if tag::has_duplicate(bytes, &self.tag.attrs) {
-            return Err(ScanError::NotWellFormed);
-        }
+        let (default, has_prefixed) = self.declare(bytes, limits)?;
         let mut uses_outer_prefix = false;
         let mut namespace = default;
         if self.tag.name.is_prefixed() {
@@ -419,8 +380,8 @@ impl Machine {
             namespace = self.scopes.resolve(prefix, bytes, outer).ok_or(ScanError::BadNamespace)?;
             uses_outer_prefix = matches!(namespace, Namespace::Outer(_));
         }
-        if prefixed > 0 {
-            uses_outer_prefix |= self.check_prefixed(bytes, outer)?;
+        if has_prefixed {
+            uses_outer_prefix |= self.scopes.check_attributes(&self.tag.attrs, bytes, outer)?;
         }
         self.open.push(Open { name: self.tag.name, default, mark });
         sink.start(&Begin {
@@ -436,23 +397,38 @@ impl Machine {
         Ok(())
     }
 
-    /// Namespaces in XML §5, §6.3: prefixes of attributes are bound, and no two attributes have
-    /// the same expanded name. Tells whether a prefix from outside is used.
-    fn check_prefixed(&self, bytes: &[u8], outer: Outer<'_>) -> Result<bool, ScanError> {
-        let mut uses_outer_prefix = false;
-        let mut names: SmallVec<[_; 4]> = SmallVec::new();
-        for attr in self.tag.attrs.iter().filter(|a| a.name.is_prefixed() && !a.declares) {
-            let prefix = attr.name.prefix_in(bytes);
-            let namespace =
-                self.scopes.resolve(prefix, bytes, outer).ok_or(ScanError::BadNamespace)?;
-            uses_outer_prefix |= matches!(namespace, Namespace::Outer(_));
-            names.push((attr.name.local_in(bytes), self.scopes.uri(namespace, bytes, outer)));
+    #[inline]
+    fn count(&mut self, depth: usize, limits: &Limits) -> Result<(), ScanError> {
+        if depth >= usize::from(limits.depth_max) {
+            return Err(ScanError::TooDeep);
         }
-        names.sort_unstable();
-        if names.windows(2).any(|pair| pair.first() == pair.last()) {
+        self.elements = self.elements.saturating_add(1);
+        if self.elements > limits.elements_max {
+            return Err(ScanError::TooManyElements);
+        }
+        Ok(())
+    }
+
+    /// Takes in what the tag declares; gives the default namespace and whether an attribute has a
+    /// prefix.
+    #[inline(always)]
+    fn declare(&mut self, bytes: &[u8], limits: &Limits) -> Result<(Namespace, bool), ScanError> {
+        let mut default = self.default_namespace();
+        let mut has_prefixed = false;
+        for attr in &self.tag.attrs {
+            if attr.declares {
+                default = self.scopes.declare(attr, bytes)?.unwrap_or(default);
+            } else {
+                has_prefixed |= attr.name.is_prefixed();
+            }
+        }
+        if self.scopes.bound().len() > usize::from(limits.namespaces_max) {
+            return Err(ScanError::TooManyNamespaces);
+        }
+        if tag::has_duplicate(bytes, &self.tag.attrs) {
             return Err(ScanError::NotWellFormed);
         }
-        Ok(uses_outer_prefix)
+        Ok((default, has_prefixed))
     }
 
     #[inline]
@@ -471,48 +447,4 @@ impl Machine {
 
 fn fault(error: ScanError, at: usize) -> Fault {
     Fault { error, at }
-}
-
-/// Whether what begins with `<?` and ends with `>` is an XML declaration that we can follow (XML
-/// 1.0 §2.8, RFC 6120 §11.5, §11.6).
-pub(crate) fn check_declaration(bytes: &[u8]) -> Result<(), ScanError> {
-    let inside = bytes.strip_prefix(b"<?xml").and_then(|b| b.strip_suffix(b"?>"));
-    // `<?xml-stylesheet?>` and all others are processing instructions.
-    let Some(inside) = inside.filter(|b| b.first().is_some_and(|&b| class(b) & SPACE != 0)) else {
-        return Err(ScanError::Restricted);
-    };
-    // It is written as the attributes of a tag are; that we can read.
-    let mut tag = b"<x".to_vec();
-    tag.extend_from_slice(inside);
-    tag.push(b'>');
-    let mut read = StartTag::default();
-    tag::read(&tag, 0, 3, &mut read).map_err(|_| ScanError::NotWellFormed)?;
-    if read.empty || read.end != tag.len() || read.attrs.iter().any(|a| !a.plain) {
-        return Err(ScanError::NotWellFormed);
-    }
-    let mut known =
-        read.attrs.iter().map(|a| (a.name.whole_in(&tag), tag::part(&tag, a.value, a.value_end)));
-    let version = known.next();
-    if !version.is_some_and(|(name, value)| name == b"version" && is_version(value)) {
-        return Err(ScanError::NotWellFormed);
-    }
-    let mut next = known.next();
-    if let Some((b"encoding", value)) = next {
-        if !value.eq_ignore_ascii_case(b"utf-8") {
-            return Err(ScanError::UnsupportedEncoding);
-        }
-        next = known.next();
-    }
-    // RFC 6120 §11.5 lets us ignore the standalone declaration.
-    if let Some((b"standalone", b"yes" | b"no")) = next {
-        next = known.next();
-    }
-    if next.is_none() { Ok(()) } else { Err(ScanError::NotWellFormed) }
-}
-
-/// XML 1.0 (5th edition) §2.8: any 1.x is read as 1.0.
-fn is_version(value: &[u8]) -> bool {
-    value
-        .strip_prefix(b"1.")
-        .is_some_and(|minor| !minor.is_empty() && minor.iter().all(u8::is_ascii_digit))
 }

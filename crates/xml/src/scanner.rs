@@ -1,15 +1,13 @@
 //! Bytes as they arrive, to elements.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
-use crate::chars::{SPACE, class, prove, prove_part};
+use crate::chars::{SPACE, class};
 use crate::error::ScanError;
 use crate::frame::Frame;
-use crate::index::Index;
 use crate::limits::Limits;
-use crate::machine::{Fault, Machine, check_declaration};
 use crate::scope::{Binding, Context, Outer};
+use crate::work::{Site, Unit, Work};
 
 /// A scanner reads a document whose end is far away, piece by piece as it arrives, and yields the
 /// first-level elements of it. It is small; while no element is under way it holds no memory but
@@ -48,37 +46,6 @@ enum Place {
     Emptied,
     /// Behind the root.
     Closed,
-}
-
-/// What is read as a whole.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-enum Unit {
-    /// Not enough was seen to tell.
-    #[default]
-    Unknown,
-    Declaration,
-    Root,
-    Element,
-    RootEnd,
-}
-
-/// The state of the unit that is under way, and the index of the one that was read last.
-#[derive(Debug, Default)]
-struct Work {
-    unit: Unit,
-    machine: Machine,
-    index: Index,
-    /// The bytes so far of a unit that was cut.
-    held: Vec<u8>,
-    /// How many of them are proven to be characters.
-    proven: usize,
-    /// The whole of a unit that had been cut.
-    text: String,
-}
-
-thread_local! {
-    /// One that is not in use, so that an element costs no allocation.
-    static SPARE: Cell<Option<Box<Work>>> = const { Cell::new(None) };
 }
 
 impl Scanner {
@@ -121,7 +88,7 @@ impl Scanner {
 
     /// How many bytes are held of what is not complete yet.
     pub fn pending(&self) -> usize {
-        self.work.as_ref().map_or(0, |work| work.held.len())
+        self.work.as_ref().map_or(0, |work| work.held())
     }
 
     /// The default namespace for first-level elements.
@@ -148,13 +115,15 @@ impl Scanner {
             }
         };
         let Some(work) = &self.work else { return Ok(Some(Event::Close)) };
-        let text = text.unwrap_or(&work.text);
+        let text = text.unwrap_or(work.text());
         Ok(Some(match unit {
             Unit::Root => {
                 let outer = Outer { default: "", bindings: &[] };
-                Event::Open(Frame::within(text, &work.index, outer))
+                Event::Open(Frame::within(text, work.index(), outer))
             }
-            Unit::Element => Event::Element(Frame::within(text, &work.index, self.context.outer())),
+            Unit::Element => {
+                Event::Element(Frame::within(text, work.index(), self.context.outer()))
+            }
             _ => Event::Close,
         }))
     }
@@ -165,7 +134,7 @@ impl Scanner {
         input: &mut &'i [u8],
     ) -> Result<Option<(Unit, Option<&'i str>)>, ScanError> {
         loop {
-            let under_way = self.work.as_ref().is_some_and(|work| !work.held.is_empty());
+            let under_way = self.work.as_ref().is_some_and(|work| work.held() > 0);
             if !under_way {
                 if self.place == Place::Emptied {
                     self.place = Place::Closed;
@@ -194,12 +163,8 @@ impl Scanner {
 
     /// Nothing is under way: gives back what memory there is.
     fn rest(&mut self) {
-        const SPARE_BYTES_MAX: usize = 64 * 1024;
-        if let Some(mut work) = self.work.take() {
-            work.clear();
-            if work.heap_bytes() <= SPARE_BYTES_MAX {
-                SPARE.set(Some(work));
-            }
+        if let Some(work) = self.work.take() {
+            work.give_back();
         }
     }
 
@@ -239,72 +204,27 @@ impl Scanner {
         &mut self,
         input: &mut &'i [u8],
     ) -> Result<Option<(Unit, Option<&'i str>)>, ScanError> {
-        let max = self.limits.bytes();
-        let reader = Reader {
+        let site = Site {
             limits: &self.limits,
             context: &self.context,
-            place: self.place,
+            at_start: matches!(self.place, Place::Start(_)),
             rooted: self.rooted,
+            in_root: self.place == Place::Content,
         };
-        let work = self.work.get_or_insert_with(|| SPARE.take().unwrap_or_default());
-        if work.held.is_empty() {
-            work.clear();
-            let whole = *input;
-            let seen = whole.get(..max).unwrap_or(whole);
-            match reader.read(work, seen) {
-                Ok(Some(end)) => {
-                    let (unit, rest) = whole.split_at_checked(end).unwrap_or((whole, &[]));
-                    let text = prove(unit)?;
-                    *input = rest;
-                    return Ok(Some((work.unit, Some(text))));
-                }
-                Ok(None) => {
-                    work.proven = prove_part(seen)?;
-                    work.held.extend_from_slice(seen);
-                    *input = whole.get(seen.len()..).unwrap_or_default();
-                }
-                Err(fault) => return Err(told(seen, fault)),
-            }
+        let work = self.work.get_or_insert_with(Work::take);
+        if work.held() == 0
+            && let Some(text) = work.begin(input, site)?
+        {
+            return Ok(Some((work.unit(), Some(text))));
         }
-        // More and more at a time, so that a short rest is not paid with a long copy.
-        let mut step = 256usize;
-        while !input.is_empty() {
-            let room = max.saturating_sub(work.held.len());
-            if room == 0 {
-                return Err(ScanError::TooLarge);
-            }
-            let before = work.held.len();
-            let more = input.get(..step.min(room)).unwrap_or(input);
-            work.held.extend_from_slice(more);
-            let unproven = work.held.get(work.proven..).unwrap_or_default();
-            match reader.read_held(&mut work.machine, &mut work.index, &mut work.unit, &work.held) {
-                Ok(Some(end)) => {
-                    *input = input.get(end.saturating_sub(before)..).unwrap_or_default();
-                    work.held.truncate(end);
-                    let unproven = work.held.get(work.proven..).unwrap_or_default();
-                    prove(unproven)?;
-                    work.finish()?;
-                    return Ok(Some((work.unit, None)));
-                }
-                Ok(None) => {
-                    work.proven = work.proven.saturating_add(prove_part(unproven)?);
-                    *input = input.get(more.len()..).unwrap_or_default();
-                    step = step.saturating_mul(2);
-                }
-                Err(fault) => {
-                    let at = fault.at.saturating_sub(work.proven);
-                    return Err(told(unproven, Fault { at, ..fault }));
-                }
-            }
-        }
-        Ok(None)
+        Ok(work.go_on(input, site)?.then(|| (work.unit(), None)))
     }
 
     /// The root has begun: keeps what it binds.
     fn enter(&mut self, text: Option<&str>) {
         let Some(work) = &mut self.work else { return };
-        let text = text.unwrap_or(&work.text);
-        let frame = Frame::within(text, &work.index, Outer { default: "", bindings: &[] });
+        let text = text.unwrap_or(work.text());
+        let frame = Frame::within(text, work.index(), Outer { default: "", bindings: &[] });
         let mut context = Context::default();
         let mut bindings = Vec::new();
         for declared in frame.declares() {
@@ -315,103 +235,11 @@ impl Scanner {
                 }
             }
         }
-        context.root = work.index.qualified_name(text).into();
+        context.root = work.index().qualified_name(text).into();
         context.bindings = bindings.into();
         self.context = context.shared();
-        if work.index.is_empty_tag() {
+        if work.index().is_empty_tag() {
             self.place = Place::Emptied;
-        }
-    }
-}
-
-/// The earlier error counts: bytes before a fault may be no characters.
-fn told(bytes: &[u8], fault: Fault) -> ScanError {
-    let before = bytes.get(..fault.at).unwrap_or(bytes);
-    prove_part(before).err().unwrap_or(fault.error)
-}
-
-impl Work {
-    fn clear(&mut self) {
-        if self.text.capacity() > 0 {
-            self.held = std::mem::take(&mut self.text).into_bytes();
-        }
-        self.held.clear();
-        self.proven = 0;
-        self.unit = Unit::Unknown;
-        self.machine.clear();
-        self.index.clear();
-    }
-
-    fn heap_bytes(&self) -> usize {
-        let parts = [self.held.capacity(), self.machine.heap_bytes(), self.index.heap_bytes()];
-        parts.iter().sum()
-    }
-
-    /// The unit that was cut is complete.
-    fn finish(&mut self) -> Result<(), ScanError> {
-        let text = String::from_utf8(std::mem::take(&mut self.held));
-        self.text = text.map_err(|_| ScanError::NotUtf8)?;
-        Ok(())
-    }
-}
-
-/// What reading a unit depends on.
-struct Reader<'a> {
-    limits: &'a Limits,
-    context: &'a Context,
-    place: Place,
-    rooted: bool,
-}
-
-impl Reader<'_> {
-    fn read(&self, work: &mut Work, bytes: &[u8]) -> Result<Option<usize>, Fault> {
-        self.read_held(&mut work.machine, &mut work.index, &mut work.unit, bytes)
-    }
-
-    fn read_held(
-        &self,
-        machine: &mut Machine,
-        index: &mut Index,
-        unit: &mut Unit,
-        bytes: &[u8],
-    ) -> Result<Option<usize>, Fault> {
-        if *unit == Unit::Unknown {
-            *unit = self.unit(bytes)?;
-        }
-        let end = match *unit {
-            Unit::Unknown => None,
-            Unit::Element => machine.element(bytes, self.limits, self.context.outer(), index)?,
-            Unit::Root => machine.root(bytes, self.limits, index)?,
-            Unit::RootEnd => machine.end_of(bytes, self.context.root.as_bytes())?,
-            Unit::Declaration => {
-                let end = machine.end_of_declaration(bytes);
-                if let Some(end) = end {
-                    check_declaration(bytes.get(..end).unwrap_or_default())
-                        .map_err(|error| Fault { error, at: end })?;
-                }
-                end
-            }
-        };
-        if end.is_some() {
-            index.kept = machine.take_kept();
-        }
-        Ok(end)
-    }
-
-    /// What begins here; two bytes tell.
-    fn unit(&self, bytes: &[u8]) -> Result<Unit, Fault> {
-        let at_start = matches!(self.place, Place::Start(_));
-        let before_root = self.rooted && self.place != Place::Content;
-        match bytes.get(1) {
-            None => Ok(Unit::Unknown),
-            Some(b'?') if at_start => Ok(Unit::Declaration),
-            // `<` in UTF-16, the little end first.
-            Some(0) if at_start => Err(Fault { error: ScanError::UnsupportedEncoding, at: 0 }),
-            // RFC 6120 §11.1: no processing instructions and no DTD.
-            Some(b'?' | b'!') if before_root => Err(Fault { error: ScanError::Restricted, at: 2 }),
-            Some(b'/') if self.rooted && !before_root => Ok(Unit::RootEnd),
-            Some(_) if before_root => Ok(Unit::Root),
-            Some(_) => Ok(Unit::Element),
         }
     }
 }
@@ -481,13 +309,379 @@ mod tests {
         );
     }
 
+    fn document(bytes: &[u8]) -> Vec<String> {
+        let whole = events(Scanner::stream(LIMITS), bytes, usize::MAX);
+        for piece in [1, 2, 3] {
+            assert_eq!(whole, events(Scanner::stream(LIMITS), bytes, piece));
+        }
+        whole
+    }
+
+    fn refused(error: ScanError, all: &[&str]) {
+        for text in all {
+            assert_eq!(stream(text), [format!("{error:?}")], "{text}");
+        }
+    }
+
     #[test]
     fn restricted_xml_is_refused() {
-        for bad in
-            ["<!-- x -->", "<a><!-- x --></a>", "<?pi x?>", "<a><?pi x?></a>", "<!DOCTYPE a>"]
-        {
-            assert_eq!(stream(bad), ["Restricted"], "{bad}");
+        // RFC 6120 §11.1.
+        refused(
+            ScanError::Restricted,
+            &[
+                "<!-- x -->",
+                "<a><!-- x --></a>",
+                "<?pi x?>",
+                "<a><?pi x?></a>",
+                "<?xml version='1.0'?>",
+                "<!DOCTYPE a>",
+                "<a><!ENTITY b 'c'></a>",
+                "<a>&foo;</a>",
+                "<a b='&nbsp;'/>",
+                "<![cdata[x]]>",
+            ],
+        );
+        for bad in ["<!DOCTYPE r><r>", " <?xml version='1.0'?><r>", "<?php ?><r>", "<?xml?><r>"] {
+            assert_eq!(document(bad.as_bytes()), ["Restricted"], "{bad}");
         }
-        assert_eq!(stream("<a>&foo;</a>"), ["Restricted"]);
+        assert_eq!(document(b"<!-- x --><r>"), ["Restricted"]);
+    }
+
+    #[test]
+    fn what_is_not_well_formed_is_refused() {
+        refused(
+            ScanError::NotWellFormed,
+            &[
+                "< a/>",
+                "<1/>",
+                "<a b/>",
+                "<a b=c/>",
+                "<a b='c'd='e'/>",
+                "<a b='<'/>",
+                "<a / >",
+                "<a/ >",
+                "<a =''/>",
+                "<a b=''c/>",
+                "<a b='' b=''/>",
+                "<a xmlns='' xmlns=''/>",
+                "<a></b>",
+                "<a></a b=''>",
+                "<a></ a>",
+                "<a><b></a></b>",
+                "<a></aa>",
+                "<a></a:a>",
+                "<a>&</a>",
+                "<a>& b</a>",
+                "<a>&#;</a>",
+                "<a>&#x1;</a>",
+                "<a>&#xFFFF;</a>",
+                "<a b='&#0;'/>",
+                "<a>]]></a>",
+                "<a b='&amp'/>",
+                "<a:b:c xmlns:a='u'/>",
+                "<:a/>",
+                "<a:/>",
+                "<a xmlns:='u'/>",
+                "<a\u{d7}/>",
+                "<a><b</a>",
+                "<a>\u{1}</a>",
+                "<a b='\u{ffff}'/>",
+                "</a>",
+                "<a\u{a0}b=''/>",
+                "<a p:b='' q:b='' xmlns:p='u' xmlns:q='&#117;'/>",
+                "<\u{b7}a/>",
+                "<a>&#65</a>",
+            ],
+        );
+        for bad in ["x<r>", "GET / HTTP/1.1", "</r>", "\u{feff}x", "<r></s>", "\u{2028}<r>"] {
+            let told = document(bad.as_bytes());
+            assert_eq!(told.last().map(String::as_str), Some("NotWellFormed"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn attributes_are_never_repeated_however_many() {
+        for count in [1, 5, 16, 17, 60] {
+            let names: Vec<_> = (0..count)
+                .map(|n| ["a", "o", "_x", "wwwwww"][n % 4].repeat(n / 4 % 8 + 1) + &n.to_string())
+                .collect();
+            let attrs: String = names.iter().map(|name| format!(" {name}=''")).collect();
+            assert!(stream(&format!("<a{attrs}/>"))[0].starts_with("element"));
+            for name in names {
+                refused(ScanError::NotWellFormed, &[&format!("<a{attrs} {name}='x'/>")]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_well_formed_is_accepted() {
+        let fine = [
+            "<a\n\tb\r=\n'c'  />",
+            "<a b='>'></a\n>",
+            "<a b='\"' c=\"'\"/>",
+            "<a>]] > ]>]]&gt;</a>",
+            "<a b=']]>'/>",
+            "<a>&lt;&gt;&amp;&apos;&quot;&#65;&#x1F600;</a>",
+            "<a b='\n\t\r'/>",
+            "<a><![CDATA[<b>&foo;]]]]><![CDATA[>]]></a>",
+            "<_/>",
+            "<a.-1/>",
+            "<\u{e9}\u{b7} \u{e9}=''/>",
+            "<a>\u{7f}\u{85}\u{fffd}\u{10ffff}</a>",
+            "<a>'\"></a>",
+            "<a p:b='' q:b='' b='' xmlns:p='u' xmlns:q='v'/>",
+            "<xml/>",
+            "<xmlns/>",
+            "<a xmlnsb=''/>",
+            "<a xml:b='' xml:c=''/>",
+            "<a b='&#10;'/>",
+        ];
+        for text in fine {
+            let told = stream(text);
+            assert_eq!(told.len(), 1, "{text}: {told:?}");
+            assert!(told[0].starts_with(&format!("element {text}")), "{text}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn prefixes_are_bound_and_reserved_ones_left_alone() {
+        refused(
+            ScanError::BadNamespace,
+            &[
+                "<p:a/>",
+                "<a p:b=''/>",
+                "<a><b xmlns:p='u'/><p:c/></a>",
+                "<xmlns:a/>",
+                "<a xmlns:p=''/>",
+                "<a xmlns:xml='u'/>",
+                "<a xmlns:xmlns='u'/>",
+                "<a xmlns:p='http://www.w3.org/2000/xmlns/'/>",
+                "<a xmlns='http://www.w3.org/2000/xmlns/'/>",
+                "<a xmlns='http://www.w3.org/XML/1998/namespace'/>",
+                "<a xmlns:p='http://www.w3.org/XML/1998/n&#97;mespace'/>",
+                "<a xmlns:xmlns=''/>",
+            ],
+        );
+        for fine in [
+            "<a xmlns:xml='http://www.w3.org/XML/1998/namespace'/>",
+            "<p:a xmlns:p='u'><p:b/></p:a>",
+            "<stream:a/>",
+            "<a xmlns:p='u'><b xmlns:p='v' p:c=''/><p:d/></a>",
+        ] {
+            assert!(stream(fine)[0].starts_with("element"), "{fine}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_refused() {
+        for bad in [&b"<a>\xff</a>"[..], b"<a b='\xc3'/>", b"<\xed\xa0\x80/>", b"<a>\xc0\x80</a>"] {
+            let mut all = HEADER.as_bytes().to_vec();
+            all.extend_from_slice(bad);
+            assert_eq!(document(&all).get(1).map(String::as_str), Some("NotUtf8"), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn bad_bytes_are_told_before_their_element_ends() {
+        for (bad, error) in
+            [(&b"<a>\xff"[..], ScanError::NotUtf8), (b"<a\x01", ScanError::NotWellFormed)]
+        {
+            let mut scanner = Scanner::elements(LIMITS, "");
+            assert_eq!(scanner.next(&mut &bad[..]).err(), Some(error));
+        }
+    }
+
+    #[test]
+    fn other_encodings_are_unsupported() {
+        // RFC 6120 §11.6.
+        let utf16: Vec<u16> = "<r>".encode_utf16().collect();
+        let little: Vec<u8> = utf16.iter().flat_map(|u| u.to_le_bytes()).collect();
+        let big: Vec<u8> = utf16.iter().flat_map(|u| u.to_be_bytes()).collect();
+        let utf32 = b"<\0\0\0r\0\0\0";
+        for bytes in [
+            &little,
+            &big,
+            &[&b"\xff\xfe"[..], &little].concat(),
+            &[&b"\xfe\xff"[..], &big].concat(),
+            &utf32.to_vec(),
+        ] {
+            assert_eq!(document(bytes), ["UnsupportedEncoding"], "{bytes:?}");
+        }
+        for name in ["UTF-16", "ISO-8859-1", "utf8", ""] {
+            let text = format!("<?xml version='1.0' encoding='{name}'?><r>");
+            assert_eq!(document(text.as_bytes()), ["UnsupportedEncoding"], "{name}");
+        }
+    }
+
+    #[test]
+    fn an_xml_declaration_may_come_first() {
+        for fine in [
+            "<?xml version='1.0'?>",
+            "<?xml version=\"1.0\" encoding=\"UTF-8\" ?>\n",
+            "<?xml\tversion = '1.1' encoding='utf-8' standalone='no'?>",
+            "<?xml version='1.0' standalone='yes'?>",
+            "\u{feff}<?xml version='1.0'?>",
+            "\u{feff}",
+            " \r\n\t",
+        ] {
+            let told = document(format!("{fine}<r></r>").as_bytes());
+            assert_eq!(told, ["open <r>", "close"], "{fine}");
+        }
+        for bad in [
+            "<?xml encoding='utf-8'?>",
+            "<?xml version='2.0'?>",
+            "<?xml version='1.'?>",
+            "<?xml version='1.0' standalone='yes' encoding='utf-8'?>",
+            "<?xml version='1.0' standalone='maybe'?>",
+            "<?xml version='1.0' version='1.0'?>",
+            "<?xml version='1.0'encoding='utf-8'?>",
+            "<?xml version='1.0' other=''?>",
+            "<?xml version='1.&#48;'?>",
+            "<?xml version='1.0'/?>",
+        ] {
+            assert_eq!(document(format!("{bad}<r>").as_bytes()), ["NotWellFormed"], "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_white_space_stands_between_stanzas() {
+        // RFC 6120 §11.7.
+        assert_eq!(stream(" \t\r\n<a/>\n\n<b/> "), ["element <a/>", "element <b/>"]);
+        for text in ["x", "<a/>x", "&amp;", "\u{a0}", "<![CDATA[ ]]>", "\u{feff}"] {
+            assert_eq!(stream(text).last().map(String::as_str), Some("Text"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_root_ends_with_its_own_name() {
+        assert_eq!(stream("</stream:stream\n> \n"), ["close"]);
+        for bad in ["</stream>", "</stream:stream/>", "</stream:streams>", "</ stream:stream>"] {
+            assert_eq!(stream(bad), ["NotWellFormed"], "{bad}");
+        }
+        for after in ["<a/>", "x", "</stream:stream>"] {
+            assert_eq!(stream(&format!("</stream:stream>{after}")), ["close", "NotWellFormed"]);
+        }
+        assert_eq!(document(b"<r xmlns='u'/> "), ["open <r xmlns='u'/>", "close"]);
+    }
+
+    #[test]
+    fn limits_are_kept_to_the_last_one() {
+        let limits = Limits {
+            element_bytes_max: 40,
+            depth_max: 3,
+            attributes_max: 2,
+            namespaces_max: 2,
+            elements_max: 4,
+        };
+        let told = |text: &str| {
+            let scanner = || Scanner::elements(limits, "");
+            let whole = events(scanner(), text.as_bytes(), usize::MAX);
+            assert_eq!(whole, events(scanner(), text.as_bytes(), 1));
+            whole.last().cloned().unwrap_or_default()
+        };
+        let text = |n: usize| format!("<a>{}</a>", "t".repeat(n - 7));
+        assert!(told(&text(40)).starts_with("element"));
+        assert_eq!(told(&text(41)), "TooLarge");
+        assert_eq!(told(&text(41)[..39]), "");
+        let cases = [
+            ("<a><b><c/></b></a>", ""),
+            ("<a><b><c><d/></c></b></a>", "TooDeep"),
+            ("<a b='' c=''/>", ""),
+            ("<a b='' c='' d=''/>", "TooManyAttributes"),
+            ("<a xmlns='u' xmlns:p='v' xmlns:q='w'/>", "TooManyAttributes"),
+            ("<a xmlns:p='v'><b xmlns:q='w'/></a>", ""),
+            ("<a xmlns:p='v'><b xmlns:p='w'/><c/></a>", ""),
+            ("<a xmlns:p='v' xmlns:q='w'><b/></a>", ""),
+            ("<a><b/><b/><b/></a>", ""),
+            ("<a><b/><b/><b/><b/></a>", "TooManyElements"),
+        ];
+        for (text, error) in cases {
+            let told = told(text);
+            let fine = told.starts_with("element");
+            assert_eq!(if fine { "" } else { told.as_str() }, error, "{text}");
+        }
+        let longer = Limits { element_bytes_max: 100, ..limits };
+        let mut input = &b"<a xmlns:p='v' xmlns:q='w'><b xmlns:p='x'/></a>"[..];
+        let mut scanner = Scanner::elements(longer, "");
+        assert_eq!(scanner.next(&mut input).err(), Some(ScanError::TooManyNamespaces));
+    }
+
+    #[test]
+    fn limits_count_anew_for_each_element() {
+        let limits = Limits { element_bytes_max: 20, elements_max: 2, ..LIMITS };
+        let text = "<a><b/></a>".repeat(50);
+        assert_eq!(events(Scanner::elements(limits, ""), text.as_bytes(), 7).len(), 50);
+    }
+
+    #[test]
+    fn limits_can_be_set_under_way() {
+        let mut scanner = Scanner::elements(LIMITS, "");
+        assert!(matches!(scanner.next(&mut &b"<a><b>"[..]), Ok(None)));
+        scanner.set_limits(Limits { element_bytes_max: 8, ..LIMITS });
+        assert_eq!(scanner.next(&mut &b"ttt</b></a>"[..]).err(), Some(ScanError::TooLarge));
+    }
+
+    #[test]
+    fn whole_elements_are_borrowed_from_the_input() {
+        let text = String::from("<a><b/></a><c/>");
+        let mut input = text.as_bytes();
+        let mut scanner = Scanner::elements(LIMITS, "");
+        let Ok(Some(Event::Element(frame))) = scanner.next(&mut input) else { panic!() };
+        assert!(std::ptr::eq(frame.text.as_ptr(), text.as_ptr()));
+        assert_eq!(input, b"<c/>");
+    }
+
+    #[test]
+    fn an_idle_scanner_holds_nothing() {
+        assert!(size_of::<Scanner>() <= 64);
+        let mut one = Scanner::stream(LIMITS);
+        let mut other = Scanner::stream(LIMITS);
+        for scanner in [&mut one, &mut other] {
+            let header = HEADER.as_bytes();
+            for mut part in header.chunks(10).chain([&b"<a><b/></a> <c"[..], b"/>", b" "]) {
+                while let Ok(Some(_)) = scanner.next(&mut part) {}
+            }
+            assert_eq!(scanner.pending(), 0);
+            assert!(scanner.work.is_none());
+            assert_eq!(scanner.default_ns(), "jabber:client");
+        }
+        assert!(Arc::ptr_eq(&one.context, &other.context));
+        let mut part = &b"<a>t"[..];
+        assert!(matches!(one.next(&mut part), Ok(None)));
+        assert_eq!(one.pending(), 4);
+    }
+
+    #[test]
+    fn restart_forgets_everything() {
+        let mut scanner = Scanner::stream(LIMITS);
+        let mut input = HEADER.as_bytes();
+        assert!(matches!(scanner.next(&mut input), Ok(Some(Event::Open(_)))));
+        assert!(matches!(scanner.next(&mut &b"<stream:a><"[..]), Ok(None)));
+        scanner.restart();
+        assert_eq!((scanner.pending(), scanner.default_ns()), (0, ""));
+        let mut input = &b"<?xml version='1.0'?><r><stream:a/>"[..];
+        assert!(matches!(scanner.next(&mut input), Ok(Some(Event::Open(_)))));
+        assert_eq!(scanner.next(&mut input).err(), Some(ScanError::BadNamespace));
+        // Errors stay until then.
+        assert_eq!(scanner.next(&mut &b"<a/>"[..]).err(), Some(ScanError::BadNamespace));
+        scanner.restart();
+        assert!(matches!(scanner.next(&mut &b"<r>"[..]), Ok(Some(Event::Open(_)))));
+    }
+
+    #[test]
+    fn elements_can_come_without_a_root() {
+        let scanner = || Scanner::elements(LIMITS, "u:d");
+        let told = events(scanner(), b"<?xml version='1.0'?> <a><b/></a><c xmlns=''/>\n", 1);
+        assert_eq!(told, ["element <a><b/></a> | b@u:d 3..7", "element <c xmlns=''/>"]);
+        assert_eq!(events(scanner(), b"<a/></r>", 8), ["element <a/>", "NotWellFormed"]);
+        let mut scanner = scanner();
+        scanner.restart();
+        assert_eq!(scanner.default_ns(), "u:d");
+    }
+
+    #[test]
+    fn a_scanner_may_move_between_threads() {
+        fn sent<T: Send>(_: &T) {}
+        sent(&Scanner::stream(LIMITS));
     }
 }

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::chars::is_char;
 use crate::error::ScanError;
 use crate::escape::attr_value;
@@ -152,6 +154,29 @@ impl Scopes {
             Namespace::Kept(n) => self.kept.get(n as usize).map_or(b"", |uri| uri.as_bytes()),
             Namespace::Xml => NS_XML.as_bytes(),
         }
+    }
+
+    /// Namespaces in XML §5, §6.3: prefixes of attributes are bound, and no two attributes have
+    /// the same expanded name. Tells whether a prefix from outside is used.
+    pub fn check_attributes(
+        &self,
+        attrs: &[AttrAt],
+        bytes: &[u8],
+        outer: Outer<'_>,
+    ) -> Result<bool, ScanError> {
+        let mut uses_outer_prefix = false;
+        let mut names: SmallVec<[_; 4]> = SmallVec::new();
+        for attr in attrs.iter().filter(|a| a.name.is_prefixed() && !a.declares) {
+            let prefix = attr.name.prefix_in(bytes);
+            let namespace = self.resolve(prefix, bytes, outer).ok_or(ScanError::BadNamespace)?;
+            uses_outer_prefix |= matches!(namespace, Namespace::Outer(_));
+            names.push((attr.name.local_in(bytes), self.uri(namespace, bytes, outer)));
+        }
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair.first() == pair.last()) {
+            return Err(ScanError::NotWellFormed);
+        }
+        Ok(uses_outer_prefix)
     }
 
     /// Takes in a declaration; a default namespace is handed back.

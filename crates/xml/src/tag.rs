@@ -35,6 +35,8 @@ pub(crate) struct StartTag {
     pub end: usize,
     /// It is an empty-element tag.
     pub empty: bool,
+    /// Some name in it has characters beyond ASCII.
+    pub wide: bool,
     /// Declarations of namespaces included.
     pub attrs: Vec<AttrAt>,
 }
@@ -96,7 +98,8 @@ pub(crate) fn read(
     tag: &mut StartTag,
 ) -> Result<(), Stop> {
     tag.attrs.clear();
-    tag.name = read_name(bytes, at.saturating_add(1))?;
+    tag.wide = false;
+    tag.name = read_name(bytes, at.saturating_add(1), &mut tag.wide)?;
     let mut i = tag.name.end as usize;
     loop {
         let before = i;
@@ -122,7 +125,7 @@ pub(crate) fn read(
             }
             Some(_) => {}
         }
-        let attr = read_attribute(bytes, i)?;
+        let attr = read_attribute(bytes, i, &mut tag.wide)?;
         i = (attr.value_end as usize).saturating_add(1);
         tag.attrs.push(attr);
     }
@@ -140,7 +143,7 @@ fn skip_space(bytes: &[u8], mut i: usize) -> usize {
 
 // Inlined always: handing the small structs through memory costs more than reading them.
 #[inline(always)]
-fn read_name(bytes: &[u8], start: usize) -> Result<Name, Stop> {
+fn read_name(bytes: &[u8], start: usize, wide: &mut bool) -> Result<Name, Stop> {
     let (end, seen) = name_end(bytes, start);
     if end >= bytes.len() {
         return Err(Stop::Cut);
@@ -152,6 +155,7 @@ fn read_name(bytes: &[u8], start: usize) -> Result<Name, Stop> {
     let mut local = start;
     if seen & (COLON | WIDE) != 0 {
         local = check_name(bytes, start, end)?;
+        *wide |= seen & WIDE != 0;
     }
     Ok(Name { start: offset(start), local: offset(local), end: offset(end) })
 }
@@ -171,8 +175,8 @@ fn check_name(bytes: &[u8], start: usize, end: usize) -> Result<usize, ScanError
 }
 
 #[inline(always)]
-fn read_attribute(bytes: &[u8], start: usize) -> Result<AttrAt, Stop> {
-    let name = read_name(bytes, start)?;
+fn read_attribute(bytes: &[u8], start: usize, wide: &mut bool) -> Result<AttrAt, Stop> {
+    let name = read_name(bytes, start, wide)?;
     let mut i = name.end as usize;
     if bytes.get(i) != Some(&b'=') {
         i = skip_space(bytes, i);

@@ -6,8 +6,9 @@ use crate::chars::prove;
 use crate::error::ScanError;
 use crate::escape::{attr_value, push_cdata, push_text};
 use crate::limits::Limits;
-use crate::machine::{Begin, Machine, Sink};
+use crate::machine::Machine;
 use crate::scope::{NS_XML, Namespace, Outer};
+use crate::sink::{Begin, Sink};
 use crate::tag::{AttrAt, Name, offset};
 use crate::writer::Writer;
 
@@ -90,18 +91,9 @@ impl Tree {
         if text.len() > limits.bytes().min(u32::MAX as usize / 4) {
             return Err(ScanError::TooLarge);
         }
-        if !text.starts_with('<') {
-            return Err(ScanError::NotWellFormed);
-        }
         prove(text.as_bytes())?;
-        let mut machine = Machine::default();
         let mut builder = Builder::new(text);
-        let end = machine
-            .element(text.as_bytes(), &limits, outer, &mut builder)
-            .map_err(|fault| fault.error)?;
-        if end != Some(text.len()) {
-            return Err(ScanError::NotWellFormed);
-        }
+        Machine::default().whole(text, &limits, outer, &mut builder)?;
         Ok(builder.tree)
     }
 
@@ -390,10 +382,10 @@ struct Builder<'s> {
     /// Text that may go on behind a CDATA section.
     pending: Option<Span>,
     scratch: String,
-    /// Where namespaces stand that the source does not show as they mean.
+    /// Where namespaces stand that the source does not show as they mean: that of the prefix `xml`,
+    /// then those bound outside; and those kept by the machine.
     outer: Vec<Option<Span>>,
     kept: Vec<Option<Span>>,
-    xml: Option<Span>,
 }
 
 impl<'s> Builder<'s> {
@@ -407,7 +399,6 @@ impl<'s> Builder<'s> {
             scratch: String::new(),
             outer: Vec::new(),
             kept: Vec::new(),
-            xml: None,
         }
     }
 
@@ -418,21 +409,29 @@ impl<'s> Builder<'s> {
     }
 
     fn namespace(&mut self, of: Namespace, begin: &Begin<'_>) -> Span {
-        let known = match of {
-            Namespace::Text { start, end } => return (start, end),
-            Namespace::Outer(n) => slot(&mut self.outer, usize::from(n)),
-            Namespace::Kept(n) => slot(&mut self.kept, n as usize),
-            Namespace::Xml => &mut self.xml,
+        if let Namespace::Text { start, end } = of {
+            return (start, end);
+        }
+        let spans = match of {
+            Namespace::Kept(_) => &mut self.kept,
+            _ => &mut self.outer,
         };
-        if let Some(span) = *known {
+        let n = match of {
+            Namespace::Outer(n) => usize::from(n).saturating_add(1),
+            Namespace::Kept(n) => n as usize,
+            _ => 0,
+        };
+        if let Some(&Some(span)) = spans.get(n) {
             return span;
         }
+        let arena = &mut self.tree.arena;
+        let start = offset(arena.len());
         let uri = begin.scopes.uri(of, begin.bytes, begin.outer);
-        let span = self.push(std::str::from_utf8(uri).unwrap_or_default());
-        match of {
-            Namespace::Outer(n) => *slot(&mut self.outer, usize::from(n)) = Some(span),
-            Namespace::Kept(n) => *slot(&mut self.kept, n as usize) = Some(span),
-            _ => self.xml = Some(span),
+        arena.push_str(std::str::from_utf8(uri).unwrap_or_default());
+        let span = (start, offset(arena.len()));
+        spans.resize(spans.len().max(n.saturating_add(1)), None);
+        if let Some(place) = spans.get_mut(n) {
+            *place = Some(span);
         }
         span
     }
@@ -553,14 +552,6 @@ fn local(name: Name) -> Span {
     (name.local, name.end)
 }
 
-fn slot(of: &mut Vec<Option<Span>>, n: usize) -> &mut Option<Span> {
-    if of.len() <= n {
-        of.resize(n.saturating_add(1), None);
-    }
-    // Just made long enough.
-    of.get_mut(n).unwrap_or_else(|| unreachable!())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -584,6 +575,79 @@ mod tests {
         );
         let again = Tree::parse(&root.to_text(""), "", Limits::NONE).unwrap();
         assert_eq!(again.root().to_text("x"), root.to_text("x"));
+    }
+
+    #[test]
+    fn text_is_whole_however_it_is_written() {
+        let text = |inside: &str| {
+            let tree = Tree::parse(&format!("<a>{inside}</a>"), "", Limits::NONE).unwrap();
+            assert!(tree.root().nodes().count() < 2, "{inside}");
+            tree.root().text().into_owned()
+        };
+        assert_eq!(text(""), "");
+        assert_eq!(text("<![CDATA[]]>"), "");
+        assert_eq!(
+            text("a&lt;b<![CDATA[<c>&amp;]]>d<![CDATA[\r\n]]>e\r\nf\rg&#13;"),
+            "a<b<c>&amp;d\ne\nf\ng\r"
+        );
+        assert_eq!(text("<![CDATA[a]]><![CDATA[b]]>c<![CDATA[d]]>"), "abcd");
+    }
+
+    #[test]
+    fn text_in_many_pieces_is_moved_once() {
+        let text = format!("<a>{}</a>", "x&lt;<![CDATA[y]]>".repeat(10_000));
+        let tree = Tree::parse(&text, "", Limits::NONE).unwrap();
+        assert_eq!(tree.root().text(), "x<y".repeat(10_000));
+        assert!(tree.arena.len() < 2 * text.len());
+    }
+
+    #[test]
+    fn text_of_children_is_not_that_of_the_element() {
+        let tree = Tree::parse("<a>1<b>2</b>3<b/>4</a>", "", Limits::NONE).unwrap();
+        let root = tree.root();
+        assert_eq!(root.text(), "134");
+        assert_eq!(root.nodes().count(), 5);
+        assert_eq!(root.children().count(), 2);
+        let child = root.child("b", "").unwrap();
+        assert_eq!(child.text(), "2");
+        assert!(child.parent().is_some_and(|p| p.is("a", "") && p.parent().is_none()));
+        assert_eq!(child.to_text(""), "<b>2</b>");
+        assert!(root.child("b", "u").is_none() && root.child("c", "").is_none());
+    }
+
+    #[test]
+    fn language_is_inherited() {
+        let text = "<a xml:lang='de'><b><c xml:lang=''/><d/></b></a>";
+        let tree = Tree::parse(text, "", Limits::NONE).unwrap();
+        let b = tree.root().child("b", "").unwrap();
+        assert_eq!(b.child("c", "").unwrap().lang(), Some(""));
+        assert_eq!(b.child("d", "").unwrap().lang(), Some("de"));
+    }
+
+    #[test]
+    fn limits_hold_for_trees() {
+        let none = Limits::NONE;
+        let error = |text: &str, limits| Tree::parse(text, "", limits).err();
+        let deep = Limits { depth_max: 1, ..none };
+        assert_eq!(error("<a><b/></a>", deep), Some(ScanError::TooDeep));
+        assert_eq!(error("<a/>", deep), None);
+        let small = Limits { element_bytes_max: 4, ..none };
+        assert_eq!(error(" <a/> ", small), None);
+        assert_eq!(error("<ab/>", small), Some(ScanError::TooLarge));
+        for bad in ["", " ", "a", "<a>", "<a/>b", "<a/><b/>", "</a>", "<?xml version='1.0'?><a/>"] {
+            assert!(error(bad, none).is_some(), "{bad}");
+        }
+        assert_eq!(error("<a>\u{fffe}</a>", none), Some(ScanError::NotWellFormed));
+    }
+
+    #[test]
+    fn names_of_namespaces_are_stored_once() {
+        let uri = "u".repeat(10_000);
+        let many = "<b/>".repeat(10_000);
+        let text = format!("<a xmlns='&#117;{uri}'>{many}</a>");
+        let tree = Tree::parse(&text, "", Limits::NONE).unwrap();
+        assert_eq!(tree.root().children().filter(|b| b.ns().len() == 10_001).count(), 10_000);
+        assert!(tree.arena.len() < text.len() + 20_000);
     }
 
     /// All names and namespaces, in the order of the text.

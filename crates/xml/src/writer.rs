@@ -249,10 +249,9 @@ impl Writer {
     }
 }
 
-/// Names come from the program or from scanned text. Should one be wrong all the same, it must not
+/// Names come from the program or from scanned text. Should one be wrong all the same, it does not
 /// become markup.
 fn safe_name(name: &str) -> Cow<'_, str> {
-    debug_assert!(is_name(name), "{name:?} is no name");
     if is_name(name) {
         return Cow::Borrowed(name);
     }
@@ -276,4 +275,81 @@ fn declares_default(rest: &str) -> bool {
         rest = after.trim_ascii_start();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespaces_are_declared_where_they_change() {
+        let mut writer = Writer::new("jabber:client");
+        writer.start("iq", "jabber:client").attr("id", "1").attr("type", "result");
+        writer.start("query", "u:q").empty("item", "u:q").empty("other", "u:'o");
+        writer.empty("none", "").empty("item", "u:q").end();
+        writer.empty("error", "jabber:client");
+        assert_eq!(
+            writer.finish(),
+            "<iq id='1' type='result'><query xmlns='u:q'><item/><other xmlns='u:&apos;o'/>\
+             <none xmlns=''/><item/></query><error/></iq>"
+        );
+    }
+
+    #[test]
+    fn attributes_with_a_namespace_bring_their_prefix() {
+        let mut writer = Writer::new("");
+        writer
+            .start("a", "")
+            .attr_ns("u:1", "b", "<")
+            .attr_ns("u:2", "b", "\t")
+            .attr_ns("", "b", "");
+        writer.attr_ns(NS_XML, "lang", "de").start("c", "").attr("xml:lang", "en");
+        writer.attr_ns("u:3", "d", "'").empty("e", NS_XML);
+        assert_eq!(
+            writer.finish(),
+            "<a xmlns:p0='u:1' p0:b='&lt;' xmlns:p1='u:2' p1:b='&#9;' b='' xml:lang='de'>\
+             <c xml:lang='en' xmlns:p0='u:3' p0:d='&apos;'><xml:e/></c></a>"
+        );
+    }
+
+    #[test]
+    fn ready_elements_bring_the_namespace_they_presume() {
+        let write = |element: &str, presumes: &str| {
+            let mut writer = Writer::new("jabber:client");
+            writer.start("f", "u:f").raw_element(element, presumes);
+            writer.finish()
+        };
+        let around = |inside: &str| format!("<f xmlns='u:f'>{inside}</f>");
+        assert_eq!(write("<a b='c'/>", "u:f"), around("<a b='c'/>"));
+        assert_eq!(write("<a b='c'/>", "u"), around("<a xmlns='u' b='c'/>"));
+        assert_eq!(write("<a/>", "u"), around("<a xmlns='u'/>"));
+        assert_eq!(write("<a>t</a>", "u"), around("<a xmlns='u'>t</a>"));
+        assert_eq!(
+            write("<a\n b = ' xmlns=\"' />", "u"),
+            around("<a xmlns='u'\n b = ' xmlns=\"' />")
+        );
+        for own in ["<a xmlns='v'/>", "<a b=\"x='\"\txmlns = 'v'/>", "<a b='>' xmlns='v'>t</a>"] {
+            assert_eq!(write(own, "u"), around(own));
+        }
+        for inner in ["<a><b xmlns='v'/></a>", "<a c='d'><b xmlns='v'/></a>", "<a xmlns:p='v'/>"] {
+            assert_eq!(write(inner, "u"), around(&inner.replacen("<a", "<a xmlns='u'", 1)));
+        }
+    }
+
+    #[test]
+    fn text_goes_on_behind_a_buffer_and_is_closed_at_the_end() {
+        let mut writer = Writer::append_to("<?xml version='1.0'?>".to_owned(), "");
+        assert!(!writer.is_empty());
+        writer.start("a", "u").text("").text("1 < 2").raw("<b/>").raw("").start("c", "u");
+        assert_eq!(writer.default_ns(), "u");
+        assert_eq!(writer.len(), writer.clone().finish().len() - "/></a>".len());
+        assert_eq!(writer.finish(), "<?xml version='1.0'?><a xmlns='u'>1 &lt; 2<b/><c/></a>");
+    }
+
+    #[test]
+    fn what_is_no_name_does_not_become_markup() {
+        let mut writer = Writer::new("");
+        writer.start("a><b", "").attr("c='d' e", "").attr("xml:f g", "").attr("", "");
+        assert_eq!(writer.finish(), "<_ab _cde='' xml:_fg='' _=''/>");
+    }
 }

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use hashbrown::HashMap;
 use parking_lot::RwLock;
+use tokio::sync::MutexGuard;
 use verona_xmpp::jid::Jid;
 
 use crate::account::Account;
-use crate::account::credentials::ACCOUNTS;
+use crate::account::credentials::{ACCOUNTS, Record};
 use crate::account::log;
 use crate::account::roster::{self, Roster};
 use crate::account::state::{LogState, PartSpec, State};
@@ -62,11 +63,8 @@ impl Directory {
         if let Some(account) = self.loaded(text) {
             return Ok(Some(account));
         }
-        let (place, shard) = self.shard(text);
-        let _one = match self.loading.get(place) {
-            Some(lock) => Some(lock.lock().await),
-            None => None,
-        };
+        let shard = self.shard(text).1;
+        let _one = self.hold(text).await;
         if let Some(account) = self.loaded(text) {
             return Ok(Some(account));
         }
@@ -78,6 +76,14 @@ impl Directory {
             self.sweep();
         }
         Ok(Some(account))
+    }
+
+    /// Waits for the right to say whether there is an account of this bare JID: to load, make or
+    /// remove it. Others with the same name, and some with other names, wait meanwhile.
+    pub async fn hold(&self, bare: &str) -> MutexGuard<'_, ()> {
+        let (place, _) = self.shard(bare);
+        // `place` is below the length, which is that of the shards.
+        self.loading[place].lock().await
     }
 
     /// Forgets an account that was removed; who still holds it sees it as gone.
@@ -129,12 +135,17 @@ async fn read(
         tables.extend(part.tables);
     }
     let entries = store.entries(owner, &tables).await?;
-    if !entries.iter().any(|entry| entry.table == ACCOUNTS) {
+    let Some(record) = entries.iter().find(|entry| entry.table == ACCOUNTS) else {
         return Ok(None);
-    }
+    };
+    let record = Record::decode(&record.value);
     let mut state = State::default();
+    // A record that cannot be read lets nobody in anyway.
+    state.disabled = record.as_ref().is_some_and(|record| record.disabled);
+    state.record = record.map(Arc::new);
     state.roster = Roster::load(&entries);
     state.last_seen_micros = crate::account::presence::last_seen(&entries);
+    state.last_seen_saved_micros = state.last_seen_micros;
     for spec in parts {
         if entries.iter().any(|entry| spec.tables.contains(&entry.table)) {
             state.add_part((spec.load)(&entries));
@@ -142,6 +153,6 @@ async fn read(
     }
     let (offline_count, offline_bytes) = log::waiting(owner, store).await?;
     let last_seq = store.last_seq(log::LOG, owner).await?;
-    state.log = LogState { last_seq, offline_count, offline_bytes, flushing: false };
+    state.log = LogState { last_seq, offline_count, offline_bytes, ..LogState::default() };
     Ok(Some(state))
 }

@@ -1,5 +1,6 @@
 //! Accounts: each has one owner in memory, which takes one stanza at a time.
 
+pub mod admin;
 pub mod backlog;
 pub mod credentials;
 pub mod directory;

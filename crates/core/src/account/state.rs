@@ -1,15 +1,18 @@
 //! What an account is made of while it is in memory.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 use verona_xmpp::jid::Jid;
 use verona_xmpp::stanza::Stanza;
 
+use crate::account::credentials::Record;
 use crate::account::roster::Roster;
 use crate::link::Link;
 use crate::store::shape::{Entry, Seq, Table};
+use crate::store::ticket::Ticket;
 
 /// An account's state, changed only within its turns.
 #[derive(Debug, Default)]
@@ -24,12 +27,18 @@ pub struct State {
     pub log: LogState,
     /// The account was removed while somebody held it: everything is refused.
     pub gone: bool,
+    /// The operator lets nobody log in.
+    pub disabled: bool,
+    /// What passwords are checked against, for the next login.
+    pub record: Option<Arc<Record>>,
     /// Microseconds since the epoch when its last available resource left; 0 for never.
     pub last_seen_micros: u64,
+    /// The same as it was last written to the store.
+    pub last_seen_saved_micros: u64,
 }
 
 /// Where an account's message log stands.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct LogState {
     /// The highest sequence number given out.
     pub last_seq: Seq,
@@ -39,6 +48,8 @@ pub struct LogState {
     pub offline_bytes: u64,
     /// A resource is being given what waits; nobody else gets it meanwhile.
     pub flushing: bool,
+    /// The last append, as long as it may still be on its way to the disk.
+    pub last_append: Option<Ticket>,
 }
 
 /// A connected resource.
@@ -55,7 +66,7 @@ pub struct Resource {
     /// To whom it sent directed presence (RFC 6121 §4.6).
     pub directed: Vec<Jid>,
     /// What modules have noted of it, by name.
-    marks: SmallVec<[&'static str; 2]>,
+    marks: SmallVec<[Cow<'static, str>; 1]>,
 }
 
 /// A value that a module keeps in memory with an account.
@@ -154,11 +165,17 @@ impl Resource {
 
     /// Whether a module has noted this of the resource.
     pub fn marked(&self, mark: &str) -> bool {
-        self.marks.contains(&mark)
+        self.marks.iter().any(|of| of == mark)
+    }
+
+    /// All that modules have noted of it.
+    pub fn marks(&self) -> impl Iterator<Item = &str> {
+        self.marks.iter().map(|mark| &**mark)
     }
 
     /// Notes or forgets something about the resource.
-    pub fn mark(&mut self, mark: &'static str, on: bool) {
+    pub fn mark(&mut self, mark: impl Into<Cow<'static, str>>, on: bool) {
+        let mark = mark.into();
         self.marks.retain(|of| *of != mark);
         if on {
             self.marks.push(mark);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use verona_xml::Writer;
+use verona_xml::{Element, Writer};
 use verona_xml::{Event, Limits, Scanner};
 use verona_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
 use verona_xmpp::jid::Jid;
@@ -13,21 +13,39 @@ use crate::account::Account;
 use crate::account::state::Resource;
 use crate::link::Link;
 use crate::mailbox::Order;
-use crate::server::{Host, Seat, Server};
+use crate::server::{Host, Seat, Server, Sleeper};
+use crate::stream::management::Managed;
 use crate::stream::open::{End, Open};
+use crate::stream::resume::failed;
 use crate::token;
 use crate::trail::{Step, Trail};
 
-/// Answers bind requests until one succeeds.
-pub async fn until_bound(open: &mut Open, host: &Arc<Host>, account: &Jid) -> Result<Seat, End> {
+/// A session that has begun or goes on.
+pub struct Entered {
+    /// The session.
+    pub seat: Seat,
+    /// Its counters, when it goes on (XEP-0198 §5).
+    pub managed: Option<Box<Managed>>,
+    /// What is written before anything else.
+    pub first: Vec<u8>,
+}
+
+/// Answers requests to bind or to resume until one succeeds.
+pub async fn until_bound(open: &mut Open, host: &Arc<Host>, account: &Jid) -> Result<Entered, End> {
     loop {
         let tree = open.element().await?;
+        let root = tree.root();
+        if root.ns() == ns::SM {
+            match enter_managed(open, account, root).await? {
+                Some(entered) => return Ok(entered),
+                None => continue,
+            }
+        }
         let text = tree.root().to_text(ns::CLIENT);
         // RFC 6120 §7.1: nothing else is processed before a resource is bound.
         let Ok(iq) = Stanza::parse(&text) else {
             return Err(StreamCondition::UnsupportedStanzaType.into());
         };
-        let root = tree.root();
         let request = root.child("bind", ns::BIND).filter(|_| iq.iq_type() == Some(IqType::Set));
         // Nor is anything for somebody else, whatever it asks.
         let here = iq.to().is_none_or(|to| *to == host.jid || to == account) && !iq.to_malformed();
@@ -49,7 +67,7 @@ pub async fn until_bound(open: &mut Open, host: &Arc<Host>, account: &Jid) -> Re
                 writer.end().end();
                 let answer = iq.result(&writer.finish());
                 open.send(answer.text()).await?;
-                return Ok(seat);
+                return Ok(Entered { seat, managed: None, first: Vec::new() });
             }
             Err(error) => {
                 if let Some(answer) = iq.error_answer(&error) {
@@ -58,6 +76,43 @@ pub async fn until_bound(open: &mut Open, host: &Arc<Host>, account: &Jid) -> Re
             }
         }
     }
+}
+
+/// XEP-0198 §5: resumes a session; §3: managing comes after binding, so everything else fails.
+async fn enter_managed(
+    open: &mut Open,
+    account: &Jid,
+    request: Element<'_>,
+) -> Result<Option<Entered>, End> {
+    if request.name() != "resume" {
+        open.send(&failed(Condition::UnexpectedRequest, None)).await?;
+        return Ok(None);
+    }
+    let server = open.server.clone();
+    let sleeper = match server.resume(account.as_str(), request).await {
+        Ok(sleeper) => sleeper,
+        Err(refused) => {
+            open.send(&failed(refused.condition, refused.handled)).await?;
+            return Ok(None);
+        }
+    };
+    let Sleeper { seat, mut managed } = *sleeper;
+    let h = request.attr("h").and_then(|h| h.parse().ok()).unwrap_or_default();
+    if let Err(error) = managed.acknowledged(h) {
+        server.put_to_sleep(seat, managed);
+        return Err(End::Error(error));
+    }
+    let mut writer = Writer::new(ns::CLIENT);
+    writer.start("resumed", ns::SM).attr("previd", &managed.id);
+    writer.attr("h", &managed.received.to_string()).end();
+    let mut first = writer.finish().into_bytes();
+    first.extend_from_slice(&managed.unacked_text());
+    managed.told = managed.received;
+    managed.asked = false;
+    seat.link.mailbox.wake_up();
+    server.sleepers.awake(&managed.id, &seat.account.owner, seat.clone());
+    tracing::info!(jid = %seat.link.jid, "session resumed");
+    Ok(Some(Entered { seat, managed: Some(Box::new(managed)), first }))
 }
 
 /// Binds a resource to an account; without a wish, or with an empty one, the server chooses
@@ -97,7 +152,7 @@ fn take_place(
 ) -> Result<Arc<Link>, StanzaError> {
     loop {
         let mut state = account.turn();
-        if state.gone {
+        if state.gone || state.disabled {
             return Err(StanzaError::new(Condition::NotAuthorized));
         }
         let taken = jid.resource().and_then(|name| state.place_of(name));
@@ -116,6 +171,9 @@ fn take_place(
         drop(state);
         old.link.mailbox.order(Order::End(StreamError::new(StreamCondition::Conflict)));
         server.leave(&old, trail);
+        let (server, owner) = (server.clone(), account.owner.clone());
+        // When it sleeps, nobody reads the order; what it did not get goes on by the rules.
+        tokio::spawn(async move { server.end_sleeper(&owner, &old.link).await });
     }
 }
 

@@ -9,7 +9,8 @@ use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
 use verona_xmpp::stream::{Content, Header, Opening, Version};
 
-use crate::server::{Host, Seat, Server};
+use crate::server::{Host, Server};
+use crate::stream::bind::Entered;
 use crate::stream::features::{self, Offers};
 use crate::stream::open::{End, Incoming, Open};
 use crate::stream::session::Session;
@@ -32,7 +33,7 @@ async fn negotiate(server: Arc<Server>, wire: Box<dyn Wire>) -> Option<Session> 
     let limit = Duration::from_secs(server.policy().limits.bind_secs);
     let mut client = Client { open: Open::new(server, wire), host: None, failures: 0 };
     let end = match tokio::time::timeout(limit, client.reach_session()).await {
-        Ok(Ok(seat)) => return Some(client.session(seat)),
+        Ok(Ok(entered)) => return Some(client.session(entered)),
         Ok(Err(end)) => end,
         // RFC 6120 §4.9.3.4.
         Err(_) => End::Error(StreamError::new(StreamCondition::ConnectionTimeout)),
@@ -51,7 +52,7 @@ struct Client {
 }
 
 impl Client {
-    async fn reach_session(&mut self) -> Result<Seat, End> {
+    async fn reach_session(&mut self) -> Result<Entered, End> {
         let header = self.first_header().await?;
         if header.version.major == 0 {
             return self.legacy(header).await;
@@ -60,11 +61,11 @@ impl Client {
         self.bind(account).await
     }
 
-    fn session(self, seat: Seat) -> Session {
+    fn session(self, entered: Entered) -> Session {
         let Self { mut open, .. } = self;
         open.wire.settle();
         let unread = open.take_unread();
-        Session::new(open.server, seat, open.wire, open.scanner, unread)
+        Session::new(open.server, entered, open.wire, open.scanner, unread)
     }
 
     /// The first header must come soon.
@@ -201,7 +202,7 @@ impl Client {
     }
 
     /// RFC 6120 §7: a resource for who has logged in.
-    async fn bind(&mut self, account: Jid) -> Result<Seat, End> {
+    async fn bind(&mut self, account: Jid) -> Result<Entered, End> {
         let header = self.header().await?;
         if header.from.as_ref().is_some_and(|from| !from.same_bare(&account)) {
             return Err(StreamCondition::InvalidFrom.into());
@@ -213,7 +214,7 @@ impl Client {
     }
 
     /// compat(clients older than XMPP 1.0): a stream without a version, and XEP-0078.
-    async fn legacy(&mut self, header: Header) -> Result<Seat, End> {
+    async fn legacy(&mut self, header: Header) -> Result<Entered, End> {
         if !self.open.server.policy().legacy_auth {
             self.answer_header(&header, true).await?;
             return Err(StreamCondition::UnsupportedVersion.into());
@@ -226,7 +227,9 @@ impl Client {
         loop {
             let tree = self.open.element().await?;
             match legacy::answer(&mut self.open, &host, &tree).await? {
-                legacy::Outcome::Bound(seat) => return Ok(seat),
+                legacy::Outcome::Bound(seat) => {
+                    return Ok(Entered { seat, managed: None, first: Vec::new() });
+                }
                 legacy::Outcome::Refused => self.failed()?,
                 legacy::Outcome::Answered => {}
                 legacy::Outcome::NotAsked => self.before_login(&host, tree).await?,

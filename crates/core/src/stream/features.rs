@@ -113,6 +113,7 @@ pub fn before_bind(open: &Open, host: &Host) -> String {
         writer.empty("bind", ns::BIND);
         // compat(RFC 3921 clients): the session is part of binding now, asking for it does nothing.
         writer.start("session", ns::SESSION).empty("optional", ns::SESSION).end();
+        writer.empty("sm", ns::SM);
         writer.empty("ver", NS_ROSTER_VERSIONS);
         writer.empty("sub", NS_PRE_APPROVAL);
         offer(open, host, Stage::BeforeBind, writer);

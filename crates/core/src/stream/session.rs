@@ -14,25 +14,26 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, Sleep};
 use verona_xml::{Event, Frame, Scanner};
 use verona_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
 use verona_xmpp::ns;
 use verona_xmpp::stanza::{NotAStanza, Stanza};
 
-use crate::limits::{CLOSE_SECS, UNCOMMITTED_PER_SESSION_MAX};
+use crate::limits::{CLOSE_SECS, RESUME_SECS_MAX, UNCOMMITTED_PER_SESSION_MAX};
 use crate::mailbox::{Order, spare};
 use crate::server::{Seat, Server};
-use crate::store::error::Fault;
+use crate::store::error::{Fault, StoreError};
+use crate::stream::bind::Entered;
+use crate::stream::management::Managed;
 use crate::stream::open::stream_error;
+use crate::stream::pace::Pace;
+use crate::stream::resume::{failed, is_true};
 use crate::stream::wire::Wire;
+use crate::token;
 use crate::trail::{Kept, Step, Trail};
 
 /// Bytes read at a time.
 const READ: usize = 16 * 1024;
-
-/// A burst of stanzas may be what is granted in so many seconds.
-const STANZA_BURST_SECS: u64 = 10;
 
 /// A session with its stream.
 pub struct Session {
@@ -46,12 +47,17 @@ pub struct Session {
     written: usize,
     /// What the stanza in hand waits for.
     later: Option<BoxFuture<'static, Vec<Kept>>>,
-    /// Messages on their way to the disk, in the order in which they came.
-    uncommitted: VecDeque<Kept>,
+    /// Messages on their way to the disk, in the order in which they came, each with its number
+    /// among the stanzas of a managed stream.
+    uncommitted: VecDeque<(u32, Kept)>,
+    /// The counters of a managed stream (XEP-0198).
+    managed: Option<Box<Managed>>,
+    /// A commit has moved `h`: the client is told.
+    should_tell: bool,
     pace: Pace,
 }
 
-/// Why a session ended.
+/// Why a session's stream ended.
 #[derive(Debug)]
 pub enum End {
     /// The connection is gone.
@@ -60,13 +66,15 @@ pub enum End {
     Closed,
     /// The stream ends with an error.
     Error(StreamError),
+    /// Another stream goes on with the session, or the server goes away.
+    Yielded(Option<StreamError>),
 }
 
 impl Session {
-    /// A session on its stream; `unread` is what the peer sent behind its bind request.
+    /// A session on its stream; `unread` is what the peer sent behind its request.
     pub fn new(
         server: Arc<Server>,
-        seat: Seat,
+        entered: Entered,
         wire: Box<dyn Wire>,
         mut scanner: Scanner,
         unread: Vec<u8>,
@@ -74,19 +82,21 @@ impl Session {
         scanner.set_limits(server.policy().limits.after_login());
         Self {
             server,
-            seat,
+            seat: entered.seat,
             wire,
             scanner,
             rest: unread,
-            writing: Vec::new(),
+            writing: entered.first,
             written: 0,
             later: None,
             uncommitted: VecDeque::new(),
+            managed: entered.managed,
+            should_tell: false,
             pace: Pace::default(),
         }
     }
 
-    /// Runs the session to its end.
+    /// Runs the session to the end of its stream.
     pub async fn run(mut self) {
         let end = std::future::poll_fn(|context| self.poll(context)).await;
         Box::pin(self.finish(end)).await;
@@ -118,20 +128,15 @@ impl Session {
         }
     }
 
-    /// Tells senders of messages that could not be kept (SECURITY: nothing is lost in silence).
+    /// Moves `h` over what has been committed, and tells senders of what could not be kept.
     fn poll_commits(&mut self, context: &mut Context<'_>) {
-        while let Some(first) = self.uncommitted.front_mut() {
+        while let Some((_, first)) = self.uncommitted.front_mut() {
             let Poll::Ready(outcome) = Pin::new(&mut first.ticket).poll(context) else { return };
-            let Some(kept) = self.uncommitted.pop_front() else { return };
-            let Err(error) = outcome else { continue };
-            tracing::error!(jid = %self.seat.link.jid, %error, "a message could not be kept");
-            let condition = match error.fault {
-                Fault::Full | Fault::Io => Condition::ResourceConstraint,
-                _ => Condition::InternalServerError,
-            };
-            let mut trail = Trail::default();
-            trail.bounce(&kept.stanza, &StanzaError::new(condition));
-            if let Step::Later(later) = self.server.carry_out(trail) {
+            let Some((_, kept)) = self.uncommitted.pop_front() else { return };
+            self.should_tell = true;
+            if let Err(error) = outcome
+                && let Some(later) = not_kept(&self.server, &kept.stanza, &error)
+            {
                 tokio::spawn(later);
             }
         }
@@ -142,13 +147,39 @@ impl Session {
             && let Poll::Ready(kept) = later.as_mut().poll(context)
         {
             self.later = None;
-            self.uncommitted.extend(kept);
+            self.handled(kept);
+        }
+    }
+
+    /// Counts a stanza that was handled but for its commits.
+    fn handled(&mut self, kept: Vec<Kept>) {
+        let number = match &mut self.managed {
+            Some(managed) => {
+                managed.received = managed.received.wrapping_add(1);
+                managed.received
+            }
+            None => 0,
+        };
+        self.uncommitted.extend(kept.into_iter().map(|kept| (number, kept)));
+    }
+
+    /// The longest prefix of the client's stanzas that are durable or need no keeping.
+    fn durable(&self, managed: &Managed) -> u32 {
+        match self.uncommitted.front() {
+            // What came before the stream was managed has no number.
+            Some((0, _)) => 0,
+            Some((number, _)) => number.wrapping_sub(1),
+            None => managed.received,
         }
     }
 
     /// Writes what waits; an order to end comes behind what was put in before it.
     fn poll_write(&mut self, context: &mut Context<'_>) -> std::io::Result<Option<End>> {
         loop {
+            if self.should_tell {
+                self.should_tell = false;
+                self.tell(false);
+            }
             while let Some(left) = self.writing.get(self.written..).filter(|left| !left.is_empty())
             {
                 match Pin::new(&mut self.wire).poll_write(context, left) {
@@ -166,16 +197,58 @@ impl Session {
                 spare::give(std::mem::take(&mut self.writing));
                 self.written = 0;
             }
-            let Poll::Ready((waiting, order)) = self.seat.link.mailbox.poll_take(context) else {
+            let Poll::Ready(taken) = self.seat.link.mailbox.poll_take(context) else {
                 return Ok(None);
             };
-            self.writing = waiting;
-            match order {
+            self.writing = taken.bytes;
+            if let Some(managed) = &mut self.managed {
+                managed.sent(&self.writing, &taken.ends);
+                if managed.is_over() {
+                    return Ok(Some(End::Gone));
+                }
+            }
+            match taken.order {
                 Some(Order::End(error)) => return Ok(Some(End::Error(error))),
-                // RFC 6120 §4.6.1: a space shows whether the connection still carries bytes.
-                Some(Order::Probe) => self.writing.push(b' '),
+                Some(Order::Yield(error)) => return Ok(Some(End::Yielded(error))),
+                Some(Order::Probe) => self.probe(),
                 None => {}
             }
+            self.ask(false);
+        }
+    }
+
+    /// RFC 6120 §4.6.1: a space shows whether the connection still carries bytes; on a managed
+    /// stream a request does, which the client has to answer.
+    fn probe(&mut self) {
+        if self.managed.is_some() {
+            self.ask(true);
+        } else {
+            self.writing.push(b' ');
+        }
+    }
+
+    /// XEP-0198 §4: asks for an acknowledgement.
+    fn ask(&mut self, always: bool) {
+        if let Some(managed) = &mut self.managed
+            && (always || managed.should_ask())
+        {
+            managed.asked = true;
+            self.writing.extend_from_slice(b"<r xmlns='urn:xmpp:sm:3'/>");
+        }
+    }
+
+    /// XEP-0198 §4: tells how much was handled; unless `always`, only when that is more than before.
+    fn tell(&mut self, always: bool) {
+        let Some(managed) = &self.managed else { return };
+        let h = self.durable(managed);
+        if !always && h == managed.told {
+            return;
+        }
+        self.writing.extend_from_slice(b"<a xmlns='urn:xmpp:sm:3' h='");
+        self.writing.extend_from_slice(h.to_string().as_bytes());
+        self.writing.extend_from_slice(b"'/>");
+        if let Some(managed) = &mut self.managed {
+            managed.told = h;
         }
     }
 
@@ -198,6 +271,13 @@ impl Session {
         loop {
             let step = match self.scanner.next(&mut input) {
                 Ok(None) => return None,
+                Ok(Some(Event::Element(frame))) if frame.ns() == ns::SM => {
+                    let command = Command::read(&frame);
+                    if let Err(error) = self.manage(command) {
+                        return Some(End::Error(error));
+                    }
+                    continue;
+                }
                 Ok(Some(Event::Element(frame))) => match handle(&self.server, &self.seat, &frame) {
                     Ok(step) => step,
                     Err(end) => return Some(end),
@@ -211,7 +291,7 @@ impl Session {
             };
             self.pace.count(&self.server);
             match step {
-                Step::Done(kept) => self.uncommitted.extend(kept),
+                Step::Done(kept) => self.handled(kept),
                 Step::Later(later) => {
                     self.later = Some(later);
                     self.poll_later(context);
@@ -224,35 +304,138 @@ impl Session {
         }
     }
 
-    /// Takes the session out of its account, tells whom it concerns, and closes the stream.
+    /// XEP-0198 §3 to §6: a command of stream management on a bound stream.
+    fn manage(&mut self, command: Command) -> Result<(), StreamError> {
+        match (command, &mut self.managed) {
+            (Command::Enable { resume, max }, None) => self.enable(resume, max),
+            (Command::Request, Some(_)) => self.tell(true),
+            (Command::Answer(Some(h)), Some(managed)) => {
+                managed.acknowledged(h)?;
+                self.ask(false);
+            }
+            (Command::Answer(None), Some(_)) => {
+                return Err(StreamError::new(StreamCondition::UndefinedCondition)
+                    .text("an acknowledgement needs a count"));
+            }
+            (Command::Unknown, _) => {
+                return Err(StreamCondition::UnsupportedStanzaType.into());
+            }
+            // §3, §5: enabling comes once, resuming comes before binding, acknowledging after both.
+            (_, _) => self
+                .writing
+                .extend_from_slice(failed(Condition::UnexpectedRequest, None).as_bytes()),
+        }
+        Ok(())
+    }
+
+    fn enable(&mut self, resume: bool, max: Option<u32>) {
+        let secs = if resume { max.unwrap_or(RESUME_SECS_MAX).min(RESUME_SECS_MAX) } else { 0 };
+        let managed = Managed::new(token::random().into(), secs);
+        let mut writer = verona_xml::Writer::new(ns::CLIENT);
+        writer.start("enabled", ns::SM);
+        if secs > 0 {
+            writer.attr("id", &managed.id).attr("resume", "true").attr("max", &secs.to_string());
+            let seat = self.seat.clone();
+            self.server.sleepers.awake(&managed.id, &seat.account.owner.clone(), seat);
+        }
+        writer.end();
+        self.writing.extend_from_slice(writer.finish().as_bytes());
+        self.seat.link.mailbox.count_stanzas();
+        self.managed = Some(Box::new(managed));
+    }
+
+    /// The stream has ended: the session sleeps or ends.
     async fn finish(mut self, end: End) {
         if let Some(later) = self.later.take() {
-            later.await;
+            let kept = later.await;
+            self.handled(kept);
         }
-        let left = self.seat.link.mailbox.close();
-        self.server.unbind(&self.seat).await;
+        for (_, kept) in std::mem::take(&mut self.uncommitted) {
+            if let Err(error) = kept.ticket.await
+                && let Some(later) = not_kept(&self.server, &kept.stanza, &error)
+            {
+                later.await;
+            }
+        }
+        let (server, seat) = (self.server.clone(), self.seat.clone());
+        let managed = self.managed.take();
+        match (end, managed) {
+            (End::Gone, Some(managed)) if managed.resume_secs > 0 => {
+                server.put_to_sleep(seat, *managed);
+            }
+            (End::Yielded(error), Some(managed)) => {
+                if let Some(error) = error {
+                    self.close(&[], Some(error)).await;
+                }
+                server.put_to_sleep(seat, *managed);
+            }
+            (End::Gone | End::Yielded(_), managed) => {
+                tracing::info!(jid = %seat.link.jid, "connection lost");
+                server
+                    .lay_to_rest(&seat, managed.map(|managed| *managed).unwrap_or_default())
+                    .await;
+            }
+            (End::Closed, None) => {
+                server.unbind(&seat).await;
+                let left = seat.link.mailbox.close();
+                self.close(&left, None).await;
+            }
+            (End::Closed, Some(managed)) => {
+                server.lay_to_rest(&seat, *managed).await;
+                self.close(&[], None).await;
+            }
+            (End::Error(error), managed) => {
+                tracing::info!(jid = %seat.link.jid, %error, "session ends");
+                server
+                    .lay_to_rest(&seat, managed.map(|managed| *managed).unwrap_or_default())
+                    .await;
+                self.close(&[], Some(error)).await;
+            }
+        }
+    }
+
+    /// RFC 6120 §4.4: writes what is left, an error if there is one, and the end of the stream.
+    async fn close(&mut self, left: &[u8], error: Option<StreamError>) {
         let mut last = self.writing.split_off(self.written.min(self.writing.len()));
-        match end {
-            End::Gone => {
-                tracing::info!(jid = %self.seat.link.jid, "connection lost");
-                self.server.redeliver(&self.seat, &left).await;
-                return;
-            }
-            End::Closed => last.extend_from_slice(&left),
-            End::Error(error) => {
-                tracing::info!(jid = %self.seat.link.jid, %error, "session ends");
-                last.extend_from_slice(&left);
-                last.extend_from_slice(error.to_xml().as_bytes());
-            }
+        last.extend_from_slice(left);
+        if let Some(error) = error {
+            last.extend_from_slice(error.to_xml().as_bytes());
         }
         last.extend_from_slice(b"</stream:stream>");
-        let limit = Duration::from_secs(CLOSE_SECS);
         let closing = async {
             self.wire.write_all(&last).await?;
             self.wire.shutdown().await
         };
-        let _ = tokio::time::timeout(limit, closing).await;
-        tracing::info!(jid = %self.seat.link.jid, "session ended");
+        let _ = tokio::time::timeout(Duration::from_secs(CLOSE_SECS), closing).await;
+    }
+}
+
+/// A command of stream management.
+enum Command {
+    Enable {
+        resume: bool,
+        max: Option<u32>,
+    },
+    Request,
+    /// None: without a count that can be read.
+    Answer(Option<u32>),
+    Resume,
+    Unknown,
+}
+
+impl Command {
+    fn read(frame: &Frame<'_>) -> Self {
+        let number = |name| frame.attr(name).and_then(|value| value.parse().ok());
+        match frame.name() {
+            "enable" => Self::Enable {
+                resume: is_true(frame.attr("resume").as_deref()),
+                max: number("max"),
+            },
+            "r" => Self::Request,
+            "a" => Self::Answer(number("h")),
+            "resume" => Self::Resume,
+            _ => Self::Unknown,
+        }
     }
 }
 
@@ -276,60 +459,21 @@ fn handle(server: &Arc<Server>, seat: &Seat, frame: &Frame<'_>) -> Result<Step, 
     }))
 }
 
-/// How fast a session may send: two buckets that fill with time. It is paused, nothing is dropped.
-#[derive(Default)]
-struct Pace {
-    /// Bytes over what has been granted, when positive.
-    bytes: u64,
-    stanzas: u64,
-    last: Option<Instant>,
-    pause: Option<Pin<Box<Sleep>>>,
-}
-
-impl Pace {
-    /// Notes bytes that were read.
-    fn spend(&mut self, bytes: usize, server: &Server) {
-        let policy = server.policy();
-        let limits = &policy.limits;
-        if limits.unlimited {
-            return;
-        }
-        let now = Instant::now();
-        let millis = self.last.map_or(0, |last| now.duration_since(last).as_millis());
-        let millis = u64::try_from(millis).unwrap_or(u64::MAX);
-        // Less than a millisecond grants nothing and is counted the next time.
-        if self.last.is_none() || millis > 0 {
-            self.last = Some(now);
-        }
-        let granted = |rate: u64| rate.saturating_mul(millis) / 1_000;
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        self.bytes = self.bytes.saturating_sub(granted(limits.rate_bytes_per_sec));
-        self.bytes = self.bytes.saturating_add(bytes);
-        self.stanzas = self.stanzas.saturating_sub(granted(limits.rate_stanzas_per_sec));
-        let over = self.bytes.saturating_sub(limits.rate_burst_bytes);
-        let byte_millis = over.saturating_mul(1_000) / limits.rate_bytes_per_sec.max(1);
-        let burst = limits.rate_stanzas_per_sec.saturating_mul(STANZA_BURST_SECS);
-        let over = self.stanzas.saturating_sub(burst);
-        let stanza_millis = over.saturating_mul(1_000) / limits.rate_stanzas_per_sec.max(1);
-        let wait = byte_millis.max(stanza_millis);
-        if wait > 0 {
-            let pause = tokio::time::sleep(Duration::from_millis(wait));
-            self.pause = Some(Box::pin(pause));
-        }
-    }
-
-    /// Notes a stanza that was handled.
-    fn count(&mut self, server: &Server) {
-        if !server.policy().limits.unlimited {
-            self.stanzas = self.stanzas.saturating_add(1);
-        }
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if let Some(pause) = &mut self.pause {
-            ready!(pause.as_mut().poll(context));
-            self.pause = None;
-        }
-        Poll::Ready(())
+/// Sends a message that could not be kept back to who sent it. What that waits for is returned.
+fn not_kept(
+    server: &Arc<Server>,
+    stanza: &Stanza,
+    error: &StoreError,
+) -> Option<BoxFuture<'static, Vec<Kept>>> {
+    tracing::error!(%error, "a message could not be kept");
+    let condition = match error.fault {
+        Fault::Full | Fault::Io => Condition::ResourceConstraint,
+        _ => Condition::InternalServerError,
+    };
+    let mut trail = Trail::default();
+    trail.bounce(stanza, &StanzaError::new(condition));
+    match server.carry_out(trail) {
+        Step::Done(_) => None,
+        Step::Later(later) => Some(later),
     }
 }

@@ -83,54 +83,64 @@ fn missing(domain: &str, dir: &Path) -> Finding {
 fn judge(domain: &str, certificate: &Certificate, now: SystemTime, findings: &mut Vec<Finding>) {
     let subject = format!("certificate {domain}");
     let first = findings.len();
-    let renew = "renew it, then `verona reload`";
-    if now < certificate.not_before {
-        let text = format!("not valid before {}", date(certificate.not_before));
-        findings.push(Finding::error(&subject, text, "check the clock of this machine"));
-    }
-    match certificate.not_after.duration_since(now) {
-        Err(_) => {
-            let text = format!("expired on {}", date(certificate.not_after));
-            findings.push(Finding::error(&subject, text, renew));
-        }
-        Ok(left) if left < DAY * WARNING_DAYS => {
-            let text = format!("expires on {}", date(certificate.not_after));
-            findings.push(Finding::warning(&subject, text, renew));
-        }
-        Ok(_) => {}
-    }
-    let name = ascii(domain);
-    if !certificate.covers(&name) {
-        let text = format!("names {}, but not {domain}", certificate.names.join(", "));
-        findings.push(Finding::error(&subject, text, "get one that names the domain"));
-    }
-    let uncovered: Vec<String> = SERVICES
-        .iter()
-        .map(|label| format!("{label}.{name}"))
-        .filter(|service| !certificate.covers(service))
-        .collect();
-    if !uncovered.is_empty() {
-        let text = format!("does not name {}", uncovered.join(", "));
-        let cure = "get one that names them too, or other servers may not reach rooms and files";
-        findings.push(Finding::warning(&subject, text, cure));
-    }
-    if !certificate.chain_in_order {
-        let cure = "put the domain's certificate first, each followed by that of its issuer";
-        let text = format!("{}: the chain is not in order", certificate.file.display());
-        findings.push(Finding::error(&subject, text, cure));
-    }
-    if certificate.self_signed {
-        let text = "self-signed: clients will warn or refuse, and other servers will not trust it";
-        findings.push(Finding::warning(&subject, text, "get one from an authority"));
-    } else if certificate.key().cert.len() == 1 {
-        let text = "the file holds no certificate of the issuer";
-        let cure = "use the file with the whole chain, or some clients will not trust it";
-        findings.push(Finding::warning(&subject, text, cure));
-    }
+    findings.extend(time(&subject, certificate, now));
+    findings.extend(names(&subject, certificate, domain));
+    findings.extend(chain(&subject, certificate));
     if findings.len() == first {
         let text = format!("valid until {}", date(certificate.not_after));
         findings.push(Finding::ok(&subject, text));
     }
+}
+
+fn time(subject: &str, certificate: &Certificate, now: SystemTime) -> Option<Finding> {
+    if now < certificate.not_before {
+        let text = format!("not valid before {}", date(certificate.not_before));
+        return Some(Finding::error(subject, text, "check the clock of this machine"));
+    }
+    let renew = "renew it, then `verona reload`";
+    let end = date(certificate.not_after);
+    match certificate.not_after.duration_since(now) {
+        Err(_) => Some(Finding::error(subject, format!("expired on {end}"), renew)),
+        Ok(left) if left < DAY * WARNING_DAYS => {
+            Some(Finding::warning(subject, format!("expires on {end}"), renew))
+        }
+        Ok(_) => None,
+    }
+}
+
+fn names(subject: &str, certificate: &Certificate, domain: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let name = ascii(domain);
+    if !certificate.covers(&name) {
+        let text = format!("names {}, but not {domain}", certificate.names.join(", "));
+        findings.push(Finding::error(subject, text, "get one that names the domain"));
+    }
+    let services = SERVICES.iter().map(|label| format!("{label}.{name}"));
+    let missing: Vec<String> = services.filter(|service| !certificate.covers(service)).collect();
+    if !missing.is_empty() {
+        let text = format!("does not name {}", missing.join(", "));
+        let cure = "get one that names them too, or other servers may not reach rooms and files";
+        findings.push(Finding::warning(subject, text, cure));
+    }
+    findings
+}
+
+fn chain(subject: &str, certificate: &Certificate) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if !certificate.chain_in_order {
+        let cure = "put the domain's certificate first, each followed by that of its issuer";
+        let text = format!("{}: the chain is not in order", certificate.file.display());
+        findings.push(Finding::error(subject, text, cure));
+    }
+    if certificate.self_signed {
+        let text = "self-signed: clients will warn or refuse, and other servers will not trust it";
+        findings.push(Finding::warning(subject, text, "get one from an authority"));
+    } else if certificate.key().cert.len() == 1 {
+        let text = "the file holds no certificate of the issuer";
+        let cure = "use the file with the whole chain, or some clients will not trust it";
+        findings.push(Finding::warning(subject, text, cure));
+    }
+    findings
 }
 
 fn read_by_others(key: &Path, subject: &str, findings: &mut Vec<Finding>) {

@@ -1,0 +1,72 @@
+//! How fast a session may send. It is paused, nothing is dropped.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep};
+
+use crate::server::Server;
+
+/// A burst of stanzas may be what is granted in so many seconds.
+const STANZA_BURST_SECS: u64 = 10;
+
+/// Two buckets that fill with time, for bytes and for stanzas.
+#[derive(Default)]
+pub struct Pace {
+    /// Bytes over what has been granted, when positive.
+    bytes: u64,
+    stanzas: u64,
+    last: Option<Instant>,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pace {
+    /// Notes bytes that were read.
+    pub fn spend(&mut self, bytes: usize, server: &Server) {
+        let policy = server.policy();
+        let limits = &policy.limits;
+        if limits.unlimited {
+            return;
+        }
+        let now = Instant::now();
+        let millis = self.last.map_or(0, |last| now.duration_since(last).as_millis());
+        let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+        // Less than a millisecond grants nothing and is counted the next time.
+        if self.last.is_none() || millis > 0 {
+            self.last = Some(now);
+        }
+        let granted = |rate: u64| rate.saturating_mul(millis) / 1_000;
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.bytes = self.bytes.saturating_sub(granted(limits.rate_bytes_per_sec));
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.stanzas = self.stanzas.saturating_sub(granted(limits.rate_stanzas_per_sec));
+        let over = self.bytes.saturating_sub(limits.rate_burst_bytes);
+        let byte_millis = over.saturating_mul(1_000) / limits.rate_bytes_per_sec.max(1);
+        let burst = limits.rate_stanzas_per_sec.saturating_mul(STANZA_BURST_SECS);
+        let over = self.stanzas.saturating_sub(burst);
+        let stanza_millis = over.saturating_mul(1_000) / limits.rate_stanzas_per_sec.max(1);
+        let wait = byte_millis.max(stanza_millis);
+        if wait > 0 {
+            let pause = tokio::time::sleep(Duration::from_millis(wait));
+            self.pause = Some(Box::pin(pause));
+        }
+    }
+
+    /// Notes a stanza that was handled.
+    pub fn count(&mut self, server: &Server) {
+        if !server.policy().limits.unlimited {
+            self.stanzas = self.stanzas.saturating_add(1);
+        }
+    }
+
+    /// Waits until the session may be read again.
+    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(context));
+            self.pause = None;
+        }
+        Poll::Ready(())
+    }
+}

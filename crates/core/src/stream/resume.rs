@@ -1,0 +1,119 @@
+//! XEP-0198 §5: a session falls asleep when its stream is lost, and goes on when its client resumes
+//! it or, when nobody comes, ends by the rules.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use verona_xml::Element;
+use verona_xmpp::error::{Condition, StreamCondition, StreamError};
+use verona_xmpp::ns;
+
+use crate::limits::YIELD_SECS;
+use crate::link::Link;
+use crate::mailbox::Order;
+use crate::server::{Seat, Server, Sleeper};
+use crate::sleepers::Known;
+use crate::stream::management::Managed;
+
+/// Why a session cannot be resumed (§5, §6).
+pub struct NotResumed {
+    /// What the client is told.
+    pub condition: Condition,
+    /// How much of its stanzas was handled, when that is known.
+    pub handled: Option<u32>,
+}
+
+impl Server {
+    /// Puts a session to sleep for as long as it may be resumed.
+    pub(crate) fn put_to_sleep(self: &Arc<Self>, seat: Seat, managed: Managed) {
+        let limit = Duration::from_secs(managed.resume_secs.into());
+        let (id, account) = (managed.id.clone(), seat.account.owner.clone());
+        seat.link.mailbox.fall_asleep();
+        tracing::info!(jid = %seat.link.jid, secs = managed.resume_secs, "session sleeps");
+        let link = seat.link.clone();
+        let owner = seat.account.clone();
+        self.sleepers.asleep(&id, &account, Box::new(Sleeper { seat, managed }));
+        let server = self.clone();
+        // Looked at when it is among the sleepers: who removes or disables the account looks there
+        // when it has marked the account.
+        let ends = {
+            let state = owner.turn();
+            state.gone || state.disabled
+        };
+        tokio::spawn(async move {
+            if !ends {
+                tokio::time::sleep(limit).await;
+            }
+            server.end_sleeper(&account, &link).await;
+        });
+    }
+
+    /// Ends a sleeping session: contacts see it leave, and what it did not get goes on by the rules,
+    /// once (§4). Nothing happens when it has been resumed.
+    pub(crate) async fn end_sleeper(self: &Arc<Self>, account: &str, link: &Arc<Link>) {
+        let meant = |sleeper: &Sleeper| Arc::ptr_eq(&sleeper.seat.link, link);
+        if let Some(sleeper) = self.sleepers.take_where(account, meant) {
+            self.lay_to_rest(&sleeper.seat, sleeper.managed).await;
+        }
+    }
+
+    /// Ends a managed session for good.
+    pub(crate) async fn lay_to_rest(self: &Arc<Self>, seat: &Seat, managed: Managed) {
+        self.unbind(seat).await;
+        let mut left = managed.unacked_text();
+        left.extend_from_slice(&seat.link.mailbox.close());
+        if managed.resume_secs > 0 {
+            self.sleepers.ended(&managed.id, &seat.account.owner, managed.received);
+        }
+        self.redeliver(seat, &left).await;
+        tracing::info!(jid = %seat.link.jid, "session ended");
+    }
+
+    /// Finds the session that a client resumes, and takes it over.
+    pub(crate) async fn resume(
+        self: &Arc<Self>,
+        account: &str,
+        request: Element<'_>,
+    ) -> Result<Box<Sleeper>, NotResumed> {
+        let refused = |condition, handled| Err(NotResumed { condition, handled });
+        let (Some(id), Some(h)) = (request.attr("previd"), request.attr("h")) else {
+            return refused(Condition::BadRequest, None);
+        };
+        if h.parse::<u32>().is_err() {
+            return refused(Condition::BadRequest, None);
+        }
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(YIELD_SECS);
+        loop {
+            let asleep = self.sleepers.fell_asleep.notified();
+            match self.sleepers.take(id, account) {
+                Known::Asleep(sleeper) => return Ok(sleeper),
+                Known::Awake(seat) => {
+                    // §5: the stream before is closed with `conflict`.
+                    let conflict = StreamError::new(StreamCondition::Conflict);
+                    seat.link.mailbox.order(Order::Yield(Some(conflict)));
+                }
+                Known::Ended(handled) => return refused(Condition::ItemNotFound, Some(handled)),
+                Known::Unknown => return refused(Condition::ItemNotFound, None),
+            }
+            if tokio::time::timeout_at(deadline, asleep).await.is_err() {
+                return refused(Condition::ItemNotFound, None);
+            }
+        }
+    }
+}
+
+/// The answer to a request that failed (§6).
+pub fn failed(condition: Condition, handled: Option<u32>) -> String {
+    let mut writer = verona_xml::Writer::new(ns::CLIENT);
+    writer.start("failed", ns::SM);
+    if let Some(handled) = handled {
+        writer.attr("h", &handled.to_string());
+    }
+    writer.empty(condition.name(), ns::STANZA_ERRORS).end();
+    writer.finish()
+}
+
+/// An XML Schema boolean (§3).
+pub fn is_true(value: Option<&str>) -> bool {
+    matches!(value, Some("true" | "1"))
+}

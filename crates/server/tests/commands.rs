@@ -1,0 +1,266 @@
+//! The binary as an operator meets it: each test runs `verona` itself on a directory of its own.
+
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+const CONFIG: &str = r#"
+    data_dir = "data"
+    [[host]]
+    domain = "montague.lit"
+    [listen]
+    c2s = ["127.0.0.1:0"]
+    c2s_tls = []
+    s2s = []
+    s2s_tls = []
+    http = []
+    https = []
+    component = []
+"#;
+
+/// A directory with a config.
+struct Site {
+    dir: PathBuf,
+}
+
+impl Site {
+    fn new(config: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("verona-commands-{}-{number}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        fs::create_dir_all(&dir).expect("a directory");
+        fs::write(dir.join("verona.toml"), config).expect("written");
+        Self { dir }
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_verona"));
+        command.arg("--config").arg(self.dir.join("verona.toml")).args(line.split(' '));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.env_remove("VERONA_LOG").env_remove("NOTIFY_SOCKET");
+        command
+    }
+
+    fn run(&self, line: &str, input: &str) -> Output {
+        let mut child = self.command(line).spawn().expect("started");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        // Who does not read its input may have closed it.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        child.wait_with_output().expect("ended")
+    }
+
+    fn said(&self, line: &str, input: &str) -> String {
+        let output = self.run(line, input);
+        assert!(output.status.success(), "{line}: {output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    fn refused(&self, line: &str, code: i32) -> String {
+        let output = self.run(line, "");
+        assert_eq!(output.status.code(), Some(code), "{line}: {output:?}");
+        String::from_utf8(output.stderr).expect("text")
+    }
+
+    fn serve(&self) -> Running<'_> {
+        let child = self.command("serve").stderr(Stdio::null()).spawn().expect("started");
+        let running = Running { child, site: self };
+        running.wait_until_ready();
+        running
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// A server; killed when dropped.
+struct Running<'a> {
+    child: Child,
+    site: &'a Site,
+}
+
+impl Running<'_> {
+    fn wait_until_ready(&self) {
+        let begun = Instant::now();
+        while !self.site.run("status", "").status.success() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "it never got ready");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let killed = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(killed.expect("kill is there").success());
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn accounts_are_made_without_and_with_a_running_server() {
+    let site = Site::new(CONFIG);
+    let add = |jid| site.said(&format!("account add {jid} --password-stdin"), "Wherefore\n");
+    assert_eq!(add("Romeo@montague.lit"), "romeo@montague.lit: made\n");
+    let running = site.serve();
+    assert_eq!(add("benvolio@montague.lit"), "benvolio@montague.lit: made\n");
+    site.said("account disable romeo@montague.lit", "");
+    let listed = "benvolio@montague.lit\nromeo@montague.lit (disabled)\n";
+    assert_eq!(site.said("account list", ""), listed);
+    let told = site.refused("account add benvolio@montague.lit --password-file /dev/null", 1);
+    assert!(told.contains("holds no password"), "{told}");
+    assert_eq!(site.said("stop", ""), "stopped\n");
+    drop(running);
+    assert_eq!(site.said("account list", ""), listed);
+    site.said("account delete romeo@montague.lit --yes", "");
+    let json = site.said("account list --json", "");
+    let lines: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(lines[0]["jid"], "benvolio@montague.lit");
+    assert_eq!(lines.as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_password_among_the_arguments_is_refused() {
+    let site = Site::new(CONFIG);
+    for line in [
+        "account add romeo@montague.lit Wherefore",
+        "account passwd romeo@montague.lit --password Wherefore",
+    ] {
+        let told = site.refused(line, 2);
+        assert!(told.contains("--password-stdin") && !told.contains("Wherefore"), "{told}");
+    }
+}
+
+#[test]
+fn commands_to_a_server_that_is_not_there_end_with_three() {
+    let site = Site::new(CONFIG);
+    for line in ["status", "reload", "stop"] {
+        let told = site.refused(line, 3);
+        assert!(told.starts_with("verona: no server is running with this config"), "{told}");
+    }
+}
+
+#[test]
+fn one_directory_has_one_server_and_survives_its_crash() {
+    let site = Site::new(CONFIG);
+    let mut running = site.serve();
+    let told = site.refused("serve", 1);
+    assert!(told.contains("another server runs here"), "{told}");
+    running.signal("KILL");
+    running.child.wait().expect("ended");
+    drop(running);
+    // The socket it left is no obstacle.
+    let running = site.serve();
+    assert_eq!(site.said("stop", ""), "stopped\n");
+    drop(running);
+}
+
+#[test]
+fn a_reload_takes_over_what_can_change_and_refuses_what_is_wrong() {
+    let site = Site::new(CONFIG);
+    let running = site.serve();
+    let file = site.dir.join("verona.toml");
+    let more = format!("{CONFIG}\n[[host]]\ndomain = \"capulet.lit\"\n");
+    fs::write(&file, &more).expect("written");
+    assert!(site.said("reload", "").contains("capulet.lit has a new certificate"));
+    assert!(site.said("status", "").contains("hosts: montague.lit, capulet.lit"));
+
+    fs::write(&file, format!("{more}\n[limits]\nstanza_byte_max = 1\n")).expect("written");
+    assert!(site.refused("reload", 1).contains("unknown key `stanza_byte_max`"));
+    fs::write(&file, format!("{more}\n[storage]\nurl = \"sqlite:other.db\"\n")).expect("written");
+    let told = site.refused("reload", 1);
+    assert!(told.contains("[storage] cannot change while the server runs"), "{told}");
+    fs::write(&file, &more).expect("written");
+    assert!(site.said("status", "").contains("hosts: montague.lit, capulet.lit"));
+    drop(running);
+}
+
+#[test]
+fn the_service_manager_hears_of_start_and_end() {
+    let site = Site::new(CONFIG);
+    let path = site.dir.join("notify");
+    let manager = UnixDatagram::bind(&path).expect("bound");
+    manager.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+    let hear = || {
+        let mut heard = [0; 200];
+        loop {
+            match manager.recv(&mut heard) {
+                Ok(count) => return String::from_utf8_lossy(&heard[..count]).into_owned(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => panic!("not told in time: {error}"),
+            }
+        }
+    };
+    let child = site
+        .command("serve")
+        .env("NOTIFY_SOCKET", &path)
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("started");
+    let mut running = Running { child, site: &site };
+    assert!(hear().contains("READY=1"));
+    running.signal("HUP");
+    let reloading = hear();
+    assert!(reloading.contains("RELOADING=1") && reloading.contains("MONOTONIC_USEC="));
+    assert!(hear().contains("READY=1"));
+    running.signal("TERM");
+    assert!(hear().contains("STOPPING=1"));
+    assert!(running.child.wait().expect("ended").success());
+    assert!(!site.dir.join("data/control.sock").exists());
+}
+
+#[test]
+fn check_ends_with_one_when_something_is_wrong() {
+    let site = Site::new(CONFIG);
+    assert!(site.said("check", "").contains("0 errors"));
+    let folder = site.dir.join("data/certs/montague.lit");
+    fs::create_dir_all(&folder).expect("made");
+    fs::write(folder.join("fullchain.pem"), "torn").expect("written");
+    let output = site.run("check --json", "");
+    assert_eq!(output.status.code(), Some(1));
+    let findings: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let errors = findings.as_array().expect("a list").iter();
+    let errors: Vec<_> = errors.filter(|finding| finding["level"] == "error").collect();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_eq!(errors[0]["subject"], "certificate montague.lit");
+    // And the server does not start with it.
+    let told = site.refused("serve", 1);
+    assert!(told.contains("fullchain.pem: holds no certificate"), "{told}");
+}
+
+#[test]
+fn a_wrong_config_is_told_by_every_command() {
+    let site = Site::new("[limits]\nstanza_byte_max = 1\n");
+    for line in ["serve", "status", "account list", "config show"] {
+        let told = site.refused(line, 1);
+        assert!(told.contains("verona.toml:2: unknown key `stanza_byte_max`"), "{line}: {told}");
+    }
+    let output = site.run("check", "");
+    assert_eq!(output.status.code(), Some(1));
+    // The reference needs no config.
+    assert!(site.said("config show --reference", "").contains("| `stanza_bytes_max` |"));
+}
+
+#[test]
+fn the_config_is_shown_as_it_is_meant() {
+    let site = Site::new(CONFIG);
+    let shown = site.said("config show --json", "");
+    let json: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    let data = json["data_dir"].as_str().expect("a path");
+    assert!(Path::new(data).is_absolute() && Path::new(data).ends_with("data"), "{data}");
+    assert_eq!(json["listen"]["c2s"][0], "127.0.0.1:0");
+    assert!(site.said("config show --effective", "").contains("# Set by the file"));
+}
