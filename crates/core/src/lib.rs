@@ -4,6 +4,7 @@
 pub mod account;
 pub mod clock;
 pub mod delivery;
+pub mod held;
 pub mod hooks;
 pub mod host;
 pub mod identity;

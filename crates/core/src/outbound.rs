@@ -81,9 +81,7 @@ impl Server {
             registry.watch(Phase::Copy, &mut passage);
             for (place, copy) in &passage.copies {
                 if let Some(resource) = passage.state.resources.get(*place) {
-                    trail.write(&resource.link, |out| {
-                        out.extend_from_slice(copy.text().as_bytes());
-                    });
+                    trail.write_for(&resource.link, passage.stanza, copy.text());
                 }
             }
         }
@@ -218,7 +216,7 @@ impl Server {
         if !broadcast.was_available {
             // RFC 6121 §3.1.3: requests are repeated at each login until they are answered.
             for request in presence::waiting_requests(state) {
-                trail.write(&seat.link, |out| out.extend_from_slice(request.as_bytes()));
+                trail.write_text(&seat.link, request);
             }
         }
         self.fan_out(&broadcast, seat, state, stanza, trail);

@@ -81,8 +81,23 @@ impl Trail {
     }
 
     /// Writes a stanza to a session.
-    pub fn write(&mut self, link: &Arc<Link>, write: impl FnOnce(&mut Vec<u8>)) -> Put {
-        let put = link.mailbox.put(write);
+    pub fn write(&mut self, link: &Arc<Link>, stanza: &Stanza) -> Put {
+        self.write_for(link, stanza, stanza.text())
+    }
+
+    /// Writes what is sent because of a stanza, and may wait if that may.
+    pub fn write_for(&mut self, link: &Arc<Link>, stanza: &Stanza, text: &str) -> Put {
+        let put = link.mailbox.put_stanza(stanza, |out| out.extend_from_slice(text.as_bytes()));
+        self.note(link, put)
+    }
+
+    /// Writes XML that may not wait to a session.
+    pub fn write_text(&mut self, link: &Arc<Link>, text: &str) -> Put {
+        let put = link.mailbox.put(|out| out.extend_from_slice(text.as_bytes()));
+        self.note(link, put)
+    }
+
+    fn note(&mut self, link: &Arc<Link>, put: Put) -> Put {
         if put == Put::Crowded {
             self.crowded = Some(link.clone());
         }

@@ -258,6 +258,8 @@ impl Session {
         match ready!(Pin::new(&mut self.wire).poll_read(context, &mut buffer)) {
             Ok(()) if !buffer.filled().is_empty() => {
                 self.seat.link.heard(self.server.clock.uptime_secs());
+                // XEP-0286 §4.2: the peer's radio is on, so what was held back costs little now.
+                self.seat.link.mailbox.let_out();
                 self.pace.spend(buffer.filled().len(), &self.server);
                 Poll::Ready(self.take_in(buffer.filled(), context))
             }
