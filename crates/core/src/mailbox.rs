@@ -185,9 +185,12 @@ impl Mailbox {
         Poll::Ready(Taken { bytes: taken, ends, order })
     }
 
-    /// For the owner: notes from now on where each stanza ends.
-    pub fn count_stanzas(&self) {
-        self.inner.lock().ends = Some(Vec::new());
+    /// For the owner: notes from now on where each stanza ends. What waits already is given back, to
+    /// be written before.
+    pub fn count_stanzas(&self) -> Vec<u8> {
+        let mut inner = self.inner.lock();
+        inner.ends = Some(Vec::new());
+        std::mem::take(&mut inner.waiting)
     }
 
     /// For the owner: keeps what arrives until somebody takes over, up to a bound.
@@ -430,6 +433,16 @@ mod tests {
         let first = ROMEO_LATER.len() as u32;
         let second = first + NURSE.len() as u32;
         assert_eq!(taken.ends, [first, second, second + NOW.len() as u32]);
+    }
+
+    #[test]
+    fn what_waits_when_counting_begins_is_not_counted() {
+        let mailbox = Mailbox::default();
+        put(&mailbox, ROMEO);
+        assert_eq!(mailbox.count_stanzas(), ROMEO.as_bytes());
+        put(&mailbox, NURSE);
+        let taken = taken(&mailbox).unwrap();
+        assert_eq!((taken.bytes, taken.ends), (NURSE.into(), vec![NURSE.len() as u32]));
     }
 
     #[test]

@@ -341,8 +341,9 @@ impl Session {
             self.server.sleepers.awake(&managed.id, &seat.account.owner.clone(), seat);
         }
         writer.end();
+        // §4: the count begins with this answer, so what waits is written before it.
+        self.writing.extend_from_slice(&self.seat.link.mailbox.count_stanzas());
         self.writing.extend_from_slice(writer.finish().as_bytes());
-        self.seat.link.mailbox.count_stanzas();
         self.managed = Some(Box::new(managed));
     }
 
