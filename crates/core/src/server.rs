@@ -240,6 +240,7 @@ pub struct Registry {
     pub(crate) advertised: Vec<(Stage, Advertising)>,
     pub(crate) before_login: Vec<(&'static str, Registering)>,
     pub(crate) described: Vec<(Target, Describing)>,
+    pub(crate) nonzas: Vec<(&'static str, &'static str, Hearing)>,
     /// What modules keep in memory with each account.
     pub parts: Vec<PartSpec>,
 }
@@ -251,6 +252,7 @@ pub(crate) type Changing = Box<dyn Fn(&mut Change<'_>) + Send + Sync>;
 pub(crate) type Advertising = Box<dyn Fn(&mut Offering<'_>) + Send + Sync>;
 pub(crate) type Registering = Box<dyn Fn(BeforeLogin) -> Answer + Send + Sync>;
 pub(crate) type Describing = Box<dyn Fn(&mut Writer) + Send + Sync>;
+pub(crate) type Hearing = Box<dyn Fn(&Seat) + Send + Sync>;
 
 /// What is asked, as modules registered it.
 #[derive(Eq, Hash, PartialEq)]

@@ -281,7 +281,11 @@ impl Session {
                     continue;
                 }
                 Ok(Some(Event::Element(frame))) => match handle(&self.server, &self.seat, &frame) {
-                    Ok(step) => step,
+                    Ok(Some(step)) => step,
+                    Ok(None) => {
+                        self.pace.count(&self.server);
+                        continue;
+                    }
                     Err(end) => return Some(end),
                 },
                 Ok(Some(Event::Close)) => return Some(End::Closed),
@@ -442,20 +446,35 @@ impl Command {
     }
 }
 
-/// Hands one element on; `unsupported-stanza-type` when it is no stanza (RFC 6120 §4.9.3.24).
-fn handle(server: &Arc<Server>, seat: &Seat, frame: &Frame<'_>) -> Result<Step, End> {
+/// Hands one element on. None when it was no stanza and a module has heard it;
+/// `unsupported-stanza-type` when none knows it (RFC 6120 §4.9.3.24).
+fn handle(server: &Arc<Server>, seat: &Seat, frame: &Frame<'_>) -> Result<Option<Step>, End> {
     let Ok(stanza) = Stanza::adopt(frame, ns::CLIENT, Some(&seat.link.jid)) else {
-        return Err(End::Error(StreamCondition::UnsupportedStanzaType.into()));
+        return hear(seat, frame).map(|()| None);
     };
     let back = stanza.clone();
     // A panic in a module ends its stanza, not the session.
     let handled = std::panic::catch_unwind(AssertUnwindSafe(|| server.handle(seat, stanza)));
-    Ok(handled.unwrap_or_else(|_| {
+    Ok(Some(handled.unwrap_or_else(|_| {
         tracing::error!(jid = %seat.link.jid, "a module panicked");
         let mut trail = Trail::default();
         trail.bounce(&back, &StanzaError::new(Condition::InternalServerError));
         server.carry_out(trail)
-    }))
+    })))
+}
+
+/// Hands an element that is no stanza to the module that knows it.
+fn hear(seat: &Seat, frame: &Frame<'_>) -> Result<(), End> {
+    let registry = seat.host.registry();
+    let hear = || registry.nonza(frame.ns(), frame.name(), seat);
+    match std::panic::catch_unwind(AssertUnwindSafe(hear)) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(End::Error(StreamCondition::UnsupportedStanzaType.into())),
+        Err(_) => {
+            tracing::error!(jid = %seat.link.jid, "a module panicked");
+            Ok(())
+        }
+    }
 }
 
 /// Sends a message that could not be kept back to who sent it. What that waits for is returned.
