@@ -60,6 +60,7 @@ impl Server {
                 stanza: &mut stanza,
                 link: Some(&seat.link),
                 keep: Keep::default(),
+                kept_id: None,
                 delivery: Delivery::Ignore,
                 sends: &mut sends,
                 copies: smallvec::SmallVec::new(),
@@ -74,6 +75,8 @@ impl Server {
             }
             if passage.keep != Keep::default() {
                 let seq = keep::next_seq(self, passage.state);
+                // XEP-0313 §3.5: it goes on without the id, which is for the account alone.
+                passage.kept_id = Some(self.ids.of(self.epoch, seq));
                 let what = (&*passage.stanza, Direction::Outbound, passage.keep);
                 let ticket = keep::append(self, passage.account, passage.state, seq, what);
                 trail.kept.push(Kept { ticket, stanza: came });
@@ -131,6 +134,7 @@ impl Server {
             stanza: &mut stanza,
             link: Some(&seat.link),
             keep: Keep::default(),
+            kept_id: None,
             delivery: Delivery::Ignore,
             sends: &mut sends,
             copies: smallvec::SmallVec::new(),
@@ -298,6 +302,7 @@ impl Server {
                 stanza: &mut notice,
                 link: Some(&seat.link),
                 keep: Keep::default(),
+                kept_id: None,
                 delivery: Delivery::Ignore,
                 sends: &mut sends,
                 copies: smallvec::SmallVec::new(),
