@@ -1,6 +1,7 @@
 //! One file per extension; this is the map of the rooms.
 
 pub mod access;
+pub mod devices;
 pub mod entity;
 pub mod im;
 pub mod install;
