@@ -14,7 +14,7 @@ use crate::hooks::place::{Stage, Target};
 use crate::hooks::reply::{Answer, IqResult};
 use crate::server::{
     Answering, BeforeLogin, Change, Host, Key, Offering, Passage, Registering, Registry, Request,
-    Server,
+    Seat, Server,
 };
 use crate::store::shape::Table;
 
@@ -143,6 +143,12 @@ impl<'a, M: Send + Sync + 'static> Hooks<'a, M> {
         self.registry.described.push((target, Box::new(move |writer| write(&module, writer))));
     }
 
+    /// Hears an element of a bound stream that is no stanza, in its place between the stanzas.
+    pub fn nonza(&mut self, ns: &'static str, name: &'static str, hear: fn(&M, &Seat)) {
+        let module = self.module.clone();
+        self.registry.nonzas.push((ns, name, Box::new(move |seat| hear(&module, seat))));
+    }
+
     /// Keeps a value in memory with each account, made from the entries of the manifest's `loaded`
     /// tables; an account without entries has none.
     pub fn part<P: Part>(&mut self) {
@@ -215,5 +221,14 @@ impl Registry {
         for (_, write) in self.described.iter().filter(|(of, _)| *of == target) {
             write(writer);
         }
+    }
+
+    /// Tells the module that knows an element which is no stanza; false when there is none.
+    pub fn nonza(&self, ns: &str, name: &str, seat: &Seat) -> bool {
+        let known = self.nonzas.iter().find(|known| (known.0, known.1) == (ns, name));
+        if let Some((_, _, hear)) = known {
+            hear(seat);
+        }
+        known.is_some()
     }
 }
