@@ -61,6 +61,8 @@ impl Server {
             }
         };
         let _ = tokio::time::timeout(patience, ended).await;
+        // Counted before the sleepers are taken away, who would count as awake.
+        let left = self.streams();
         let mut sleepers = self.sleepers.take_all();
         for sleepers in sleepers.chunks_mut(BATCH) {
             let mut batch = Batch::new();
@@ -72,7 +74,7 @@ impl Server {
             }
             self.store.submit(batch).await?;
         }
-        Ok(self.streams())
+        Ok(left)
     }
 
     /// How many sessions have a stream.
