@@ -26,3 +26,12 @@ pub struct HostSettings {
     /// Iterations of the salted hash for new passwords.
     pub password_iterations: u32,
 }
+
+/// A service that belongs to a host and has an address of its own.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Service {
+    /// Its address.
+    pub jid: Jid,
+    /// Its name for people.
+    pub name: Option<String>,
+}

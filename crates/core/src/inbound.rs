@@ -30,11 +30,11 @@ pub(crate) fn to_account(
     let mut state = account.turn();
     if state.gone {
         drop(state);
-        no_such_account(&account.jid, &stanza, trail);
-        return Need::Nothing;
+        return no_such_account(server, &account.jid, &stanza, trail);
     }
     let mut sends = Vec::new();
     let mut passage = Passage {
+        server,
         host,
         account,
         state: &mut state,
@@ -42,7 +42,6 @@ pub(crate) fn to_account(
         stanza: &mut stanza,
         link: None,
         keep: Keep::default(),
-        kept_id: None,
         delivery: Delivery::Ignore,
         sends: &mut sends,
         copies: smallvec::SmallVec::new(),
@@ -57,7 +56,7 @@ pub(crate) fn to_account(
                 message(&place, kind, passage, trail)
             }
             Kind::Presence(kind) => to_resources(account, &mut state, kind, &stanza, trail),
-            Kind::Iq(kind) => iq(account, &state, (kind, &stanza), trail),
+            Kind::Iq(kind) => iq(server, (account, &state), (kind, &stanza), trail),
         }
     };
     drop(state);
@@ -179,8 +178,8 @@ fn to_resources(
 /// §8.5.2.1.3, §8.5.3.1, §8.5.3.2.3: an IQ to the bare JID is answered by the server, one to a full
 /// JID by that resource, if the asker may know of it.
 fn iq(
-    account: &Arc<Account>,
-    state: &State,
+    server: &Server,
+    (account, state): (&Account, &State),
     (kind, stanza): (IqType, &Stanza),
     trail: &mut Trail,
 ) -> Need {
@@ -190,6 +189,7 @@ fn iq(
         if asks {
             return Need::Ask(stanza.clone());
         }
+        server.questions.answer(stanza);
         return Need::Nothing;
     };
     let found = state.place_of(resourcepart).and_then(|place| state.resources.get(place));
@@ -207,11 +207,23 @@ fn iq(
     Need::Nothing
 }
 
-/// §8.5.1: the account does not exist. What is answered looks like an account that is away.
-pub(crate) fn no_such_account(account: &Jid, stanza: &Stanza, trail: &mut Trail) {
+/// §8.5.1: the account does not exist. What is answered looks like an account that is away: modules
+/// are asked as they would be for one that exists, and hear that it does not.
+pub(crate) fn no_such_account(
+    server: &Arc<Server>,
+    account: &Jid,
+    stanza: &Stanza,
+    trail: &mut Trail,
+) -> Need {
+    let bare = stanza.to().is_some_and(Jid::is_bare);
     match stanza.kind() {
-        Kind::Iq(_) => trail.bounce(stanza, &StanzaError::new(Condition::ServiceUnavailable)),
-        Kind::Message(MessageType::Groupchat) if stanza.to().is_some_and(Jid::is_bare) => {
+        Kind::Iq(kind) => match server.host(account.domain()) {
+            Some(host) if bare && matches!(kind, IqType::Get | IqType::Set) => {
+                return server.ask(Target::Account, &host, None, stanza.clone(), trail);
+            }
+            _ => trail.bounce(stanza, &StanzaError::new(Condition::ServiceUnavailable)),
+        },
+        Kind::Message(MessageType::Groupchat) if bare => {
             trail.bounce(stanza, &StanzaError::new(Condition::ServiceUnavailable));
         }
         Kind::Presence(PresenceType::Probe) => {
@@ -221,4 +233,5 @@ pub(crate) fn no_such_account(account: &Jid, stanza: &Stanza, trail: &mut Trail)
         }
         Kind::Message(_) | Kind::Presence(_) => {}
     }
+    Need::Nothing
 }

@@ -2,6 +2,7 @@
 //! shapes of what is stored. Nothing here knows the name of a module, a transport or a database.
 
 pub mod account;
+mod asking;
 pub mod clock;
 pub mod delivery;
 pub mod held;
@@ -9,12 +10,16 @@ pub mod hooks;
 pub mod host;
 pub mod identity;
 mod inbound;
+pub mod known_features;
 pub mod limits;
 pub mod link;
 pub mod login;
 pub mod mailbox;
 mod outbound;
 pub mod restart;
+
+pub mod own;
+pub mod questions;
 pub mod router;
 pub mod server;
 pub mod sleepers;

@@ -170,8 +170,31 @@ pub const OFFLINE_MESSAGES_MAX: u64 = 1_000;
 /// Bytes of messages kept for an account that is offline.
 pub const OFFLINE_BYTES_MAX: u64 = 10 * 1024 * 1024;
 
+/// Requests of the server itself that may wait for their answers; beyond that nothing is asked.
+pub const QUESTIONS_MAX: usize = 10_000;
+
+/// How long the server waits for the answer to a request of its own.
+pub const QUESTION_SECS: u64 = 30;
+
+/// Bytes of the features of one entity, beyond which they are not looked at: five times what
+/// clients with everything on have.
+pub const FEATURES_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of features that are known by their key: some thousand versions of clients.
+pub const PROVEN_FEATURES_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// Stanzas of one session whose commit is still awaited; beyond that the session is not read.
 pub const UNCOMMITTED_PER_SESSION_MAX: usize = 1_000;
+
+/// Accounts that one network may make in a minute: a household, not a robot.
+pub const REGISTRATIONS_PER_MINUTE: u32 = 3;
+
+/// Names that one network may try to register in a minute: some may be taken, but nobody shall
+/// list who is here.
+pub const REGISTRATION_TRIES_PER_MINUTE: u32 = 10;
+
+/// Networks whose registrations are counted at a time; beyond that all counts begin anew.
+pub const REGISTERING_NETWORKS_MAX: usize = 10_000;
 
 /// Stanzas that are kept for a session which may be resumed, sent and not acknowledged or never
 /// sent. With more the session ends, and they go on by the rules (XEP-0198 §4).
@@ -193,12 +216,15 @@ pub const YIELD_SECS: u64 = 5;
 /// Ended sessions of which the last count is remembered, so that a late resumption hears it.
 pub const ENDED_SESSIONS_MAX: usize = 10_000;
 
-/// Accounts that one network may make in a minute: a household, not a robot.
-pub const REGISTRATIONS_PER_MINUTE: u32 = 3;
+/// Bytes of all that an account keeps in private XML storage: bookmarks of thousands of rooms, and
+/// little enough to be read at each change.
+pub const PRIVATE_BYTES_MAX: usize = 1024 * 1024;
 
-/// Names that one network may try to register in a minute: some may be taken, but nobody shall
-/// list who is here.
-pub const REGISTRATION_TRIES_PER_MINUTE: u32 = 10;
+/// Bytes of a namespace in private XML storage: a URI that somebody has typed.
+pub const PRIVATE_NAMESPACE_BYTES_MAX: usize = 1_000;
 
-/// Networks whose registrations are counted at a time; beyond that all counts begin anew.
-pub const REGISTERING_NETWORKS_MAX: usize = 10_000;
+/// Bytes of a vCard: what clients put into it with a photo of 96 KiB in base64.
+pub const VCARD_BYTES_MAX: usize = 160 * 1024;
+
+/// Bytes of the status with which an account left, as it is kept for later askers.
+pub const LAST_STATUS_BYTES_MAX: usize = 1_023;

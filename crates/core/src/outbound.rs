@@ -17,6 +17,9 @@ use crate::server::{Change, Passage, Seat, Server};
 use crate::store::batch::Batch;
 use crate::trail::{Kept, Need, Step, Trail, passes};
 
+/// How much later a leaving must be than the one on disk to be worth writing.
+const LAST_SEEN_MICROS: u64 = 60_000_000;
+
 impl Server {
     /// Handles a stanza of a bound session; `from` has been set to the full JID.
     pub fn handle(self: &Arc<Self>, seat: &Seat, stanza: Stanza) -> Step {
@@ -53,6 +56,7 @@ impl Server {
                 return;
             }
             let mut passage = Passage {
+                server: self,
                 host: &seat.host,
                 account: &seat.account,
                 state: &mut state,
@@ -60,7 +64,6 @@ impl Server {
                 stanza: &mut stanza,
                 link: Some(&seat.link),
                 keep: Keep::default(),
-                kept_id: None,
                 delivery: Delivery::Ignore,
                 sends: &mut sends,
                 copies: smallvec::SmallVec::new(),
@@ -73,15 +76,20 @@ impl Server {
             if kind != MessageType::Error {
                 registry.watch(Phase::Keep, &mut passage);
             }
+            let sent = passage.stanza.clone();
             if passage.keep != Keep::default() {
                 let seq = keep::next_seq(self, passage.state);
-                // XEP-0313 §3.5: it goes on without the id, which is for the account alone.
-                passage.kept_id = Some(self.ids.of(self.epoch, seq));
                 let what = (&*passage.stanza, Direction::Outbound, passage.keep);
                 let ticket = keep::append(self, passage.account, passage.state, seq, what);
                 trail.kept.push(Kept { ticket, stanza: came });
+                // XEP-0313 §3.5: the id is for the account's own resources, not for the contact.
+                if passage.state.resources.len() > 1 {
+                    let id = self.ids.of(self.epoch, seq);
+                    *passage.stanza = sent.with_stanza_id(&id, &passage.account.jid);
+                }
             }
             registry.watch(Phase::Copy, &mut passage);
+            *passage.stanza = sent;
             for (place, copy) in &passage.copies {
                 if let Some(resource) = passage.state.resources.get(*place) {
                     trail.write_for(&resource.link, passage.stanza, copy.text());
@@ -112,6 +120,9 @@ impl Server {
             return self.carry_out_after(need, trail);
         }
         if own {
+            // Not addressed means addressed to the account.
+            let to_account = stanza.to().is_none().then(|| stanza.with_to(&seat.account.jid));
+            self.questions.answer(to_account.as_ref().unwrap_or(&stanza));
             return Step::Done(Vec::new());
         }
         if !self.may_send(seat, &stanza, &mut trail) {
@@ -127,6 +138,7 @@ impl Server {
         let mut sends = Vec::new();
         let mut state = seat.account.turn();
         let mut passage = Passage {
+            server: self,
             host: &seat.host,
             account: &seat.account,
             state: &mut state,
@@ -134,7 +146,6 @@ impl Server {
             stanza: &mut stanza,
             link: Some(&seat.link),
             keep: Keep::default(),
-            kept_id: None,
             delivery: Delivery::Ignore,
             sends: &mut sends,
             copies: smallvec::SmallVec::new(),
@@ -219,6 +230,7 @@ impl Server {
         self.tell_modules(seat, state, &broadcast, stanza, &mut sends);
         if !broadcast.was_available {
             // RFC 6121 §3.1.3: requests are repeated at each login until they are answered.
+            presence::of_others(state, &seat.link);
             for request in presence::waiting_requests(state) {
                 trail.write_text(&seat.link, request);
             }
@@ -295,6 +307,7 @@ impl Server {
         for contact in &broadcast.to {
             let mut notice = stanza.with_to(contact);
             let mut passage = Passage {
+                server: self,
                 host: &seat.host,
                 account: &seat.account,
                 state,
@@ -302,7 +315,6 @@ impl Server {
                 stanza: &mut notice,
                 link: Some(&seat.link),
                 keep: Keep::default(),
-                kept_id: None,
                 delivery: Delivery::Ignore,
                 sends: &mut sends,
                 copies: smallvec::SmallVec::new(),
@@ -312,7 +324,11 @@ impl Server {
             }
         }
         for contact in &broadcast.probes {
-            trail.sends.push_back(presence::probe(&seat.account.jid, contact));
+            // RFC 6121 §4.3.1: to another server in the name of the account. Here no probe would be
+            // needed at all, so that the answer may go to the one resource that has just come.
+            let here = self.host(contact.domain()).is_some();
+            let asker = if here { &seat.link.jid } else { &seat.account.jid };
+            trail.sends.push_back(presence::probe(asker, contact));
         }
         trail.extend(sends);
     }
@@ -324,6 +340,11 @@ impl Server {
             return;
         }
         state.last_seen_micros = self.clock.now_micros();
+        // Who comes and goes does not keep the disk busy: after a crash it is a time before.
+        if state.last_seen_micros.saturating_sub(state.last_seen_saved_micros) < LAST_SEEN_MICROS {
+            return;
+        }
+        state.last_seen_saved_micros = state.last_seen_micros;
         let mut batch = Batch::new();
         let time = presence::encode_last_seen(state.last_seen_micros);
         batch.put(presence::LAST_SEEN, &seat.account.owner, "", time);

@@ -39,14 +39,11 @@ impl Server {
     pub(crate) async fn finish(self: Arc<Self>, first: Need, mut trail: Trail) -> Vec<Kept> {
         let mut need = first;
         loop {
-            self.meet(need, &mut trail).await;
-            need = loop {
-                let Some(stanza) = trail.sends.pop_front() else { break Need::Nothing };
-                match self.route(stanza, &mut trail) {
-                    Need::Nothing => {}
-                    need => break need,
-                }
-            };
+            need = self.meet(need, &mut trail).await;
+            while matches!(need, Need::Nothing) {
+                let Some(stanza) = trail.sends.pop_front() else { break };
+                need = self.route(stanza, &mut trail);
+            }
             if let Some(link) = trail.crowded.take() {
                 wait_for_reader(&link).await;
             }
@@ -56,7 +53,8 @@ impl Server {
         }
     }
 
-    async fn meet(self: &Arc<Self>, need: Need, trail: &mut Trail) {
+    /// Meets a need; what is needed next, if anything, comes before other stanzas.
+    async fn meet(self: &Arc<Self>, need: Need, trail: &mut Trail) -> Need {
         match need {
             Need::Nothing | Need::Ask(_) => {}
             Need::Room(account, link, stanza) => {
@@ -65,7 +63,7 @@ impl Server {
             }
             Need::Account(jid, stanza) => match self.account(&jid).await {
                 Ok(Some(_)) => trail.sends.push_front(stanza),
-                Ok(None) => inbound::no_such_account(&jid, &stanza, trail),
+                Ok(None) => return inbound::no_such_account(self, &jid, &stanza, trail),
                 Err(error) => {
                     tracing::error!(account = %jid, %error, "cannot load account");
                     trail.bounce(&stanza, &StanzaError::from(error));
@@ -81,10 +79,11 @@ impl Server {
             Need::Answer(iq, answer) => {
                 let answer = contained(answer).await;
                 if let Some(reply) = iq_answer(&iq, answer) {
-                    trail.sends.push_front(reply);
+                    trail.answer(reply);
                 }
             }
         }
+        Need::Nothing
     }
 
     /// Routes one stanza (RFC 6120 §10): to a session, a host, a component or another server.
@@ -119,7 +118,10 @@ impl Server {
             Kind::Message(_) => {
                 trail.bounce(&stanza, &StanzaError::new(Condition::ServiceUnavailable));
             }
-            Kind::Iq(_) | Kind::Presence(_) => {}
+            Kind::Iq(_) => {
+                self.questions.answer(&stanza);
+            }
+            Kind::Presence(_) => {}
         }
         Need::Nothing
     }
@@ -174,7 +176,7 @@ async fn contained(answer: Answer) -> IqResult {
 /// The stanza that answers a request (RFC 6120 §8.2.3).
 pub(crate) fn iq_answer(iq: &Stanza, answer: IqResult) -> Option<Stanza> {
     match answer {
-        Ok(reply) => Some(iq.result(reply.payload())),
+        Ok(reply) => (!reply.is_written()).then(|| iq.result(reply.payload())),
         Err(error) => iq.error_answer(&error),
     }
 }
@@ -188,7 +190,7 @@ fn is_notice(stanza: &Stanza) -> bool {
 }
 
 /// Waits for a slow reader; one that takes nothing for long is detached.
-async fn wait_for_reader(link: &Arc<Link>) {
+pub async fn wait_for_reader(link: &Arc<Link>) {
     let patience = Duration::from_secs(SLOW_READER_SECS);
     if tokio::time::timeout(patience, link.mailbox.room()).await.is_err() {
         tracing::warn!(jid = %link.jid, "session reads too slowly and is ended");

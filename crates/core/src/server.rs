@@ -16,6 +16,7 @@ use verona_xmpp::sasl::decoy::Decoy;
 use verona_xmpp::stanza::{IqType, Stanza};
 
 use crate::account::Account;
+use crate::account::credentials::Record;
 use crate::account::directory::Directory;
 use crate::account::state::{PartSpec, State};
 use crate::clock::Clock;
@@ -23,12 +24,15 @@ use crate::hooks::decision::{Delivery, Direction, Keep, Verdict};
 use crate::hooks::manifest::Manifest;
 use crate::hooks::place::{Stage, Target};
 use crate::hooks::reply::Answer;
-use crate::host::HostSettings;
+use crate::host::{HostSettings, Service};
+use crate::known_features::KnownFeatures;
 use crate::limits::Limits;
 use crate::link::Link;
 use crate::login::guard::LoginGuard;
 use crate::login::hashing::Hashing;
 use crate::sleepers::Sleepers;
+
+use crate::questions::Questions;
 use crate::stanza_id::StanzaIds;
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -56,6 +60,10 @@ pub struct Server {
     pub sleepers: Sleepers<Sleeper, Seat>,
     /// Counts failed logins.
     pub logins: LoginGuard,
+    /// Requests of the server itself that are not answered yet.
+    pub questions: Questions,
+    /// What entities announced that they can do.
+    pub known_features: KnownFeatures,
     hosts: ArcSwap<Hosts>,
     policy: ArcSwap<Policy>,
 }
@@ -93,6 +101,8 @@ impl Server {
             ids: StanzaIds::new(&identity.secret),
             sleepers: Sleepers::default(),
             logins: LoginGuard::default(),
+            questions: Questions::default(),
+            known_features: KnownFeatures::default(),
             hosts: ArcSwap::from_pointee(hosts.collect()),
             policy: ArcSwap::from_pointee(policy),
         })
@@ -148,6 +158,12 @@ impl Server {
         let registry = Arc::clone(&host.registry());
         self.directory.load(jid, &*self.store, &registry.parts).await
     }
+
+    /// What a password for an account is checked against; None when there is no such account here.
+    pub async fn account_record(&self, jid: &Jid) -> Result<Option<Arc<Record>>, StoreError> {
+        let account = self.account(jid).await?;
+        Ok(account.and_then(|account| account.turn().record.clone()))
+    }
 }
 
 /// What tells this start of this installation from others; made by [`crate::identity`].
@@ -167,6 +183,7 @@ pub struct Host {
     pub jid: Jid,
     pub(crate) settings: ArcSwap<HostSettings>,
     pub(crate) registry: ArcSwap<Registry>,
+    services: ArcSwap<Vec<Service>>,
 }
 
 impl Host {
@@ -176,6 +193,7 @@ impl Host {
             jid: settings.domain.clone(),
             settings: ArcSwap::from_pointee(settings),
             registry: ArcSwap::from_pointee(registry),
+            services: ArcSwap::default(),
         }
     }
 
@@ -193,6 +211,26 @@ impl Host {
     pub fn adopt(&self, fresh: &Self) {
         self.settings.store(fresh.settings.load_full());
         self.registry.store(fresh.registry.load_full());
+    }
+
+    /// The services that belong to the host, such as rooms or gateways (XEP-0030 §4.1).
+    pub fn services(&self) -> arc_swap::Guard<Arc<Vec<Service>>> {
+        self.services.load()
+    }
+
+    /// Adds a service, or gives the one of this address another name.
+    pub fn add_service(&self, service: &Service) {
+        self.services.rcu(|services| {
+            let others = services.iter().filter(|other| other.jid != service.jid);
+            others.chain([service]).cloned().collect::<Vec<_>>()
+        });
+    }
+
+    /// Takes a service out that has gone.
+    pub fn remove_service(&self, jid: &Jid) {
+        self.services.rcu(|services| {
+            services.iter().filter(|service| service.jid != *jid).cloned().collect::<Vec<_>>()
+        });
     }
 
     /// Whether a JID belongs to an administrator of the host.
@@ -301,6 +339,8 @@ impl Request {
 
 /// A stanza within the turn of one account.
 pub struct Passage<'a> {
+    /// The server.
+    pub server: &'a Arc<Server>,
     /// The account's host.
     pub host: &'a Host,
     /// The account whose turn it is.
@@ -315,9 +355,6 @@ pub struct Passage<'a> {
     pub link: Option<&'a Arc<Link>>,
     /// Why it is kept; set before the keep phase by the rules of RFC 6121 §8.5.
     pub keep: Keep,
-    /// The id under which it was kept, when outbound; known in the copy phase. An inbound stanza
-    /// carries it.
-    pub kept_id: Option<String>,
     /// Where it goes, when inbound; decided before the keep phase.
     pub delivery: Delivery,
     /// Stanzas to be routed when the turn is over, by the router alone.

@@ -76,7 +76,18 @@ impl Trail {
     /// Sends a stanza back with an error to who sent it, where one is due (RFC 6120 §8.3.1).
     pub fn bounce(&mut self, stanza: &Stanza, error: &StanzaError) {
         if let Some(answer) = stanza.error_answer(error) {
-            self.sends.push_back(answer);
+            self.answer(answer);
+        }
+    }
+
+    /// Sends an answer: to the session in hand at once, since nothing of its own account stands
+    /// between it and what it asked, else by the way of all stanzas.
+    pub fn answer(&mut self, answer: Stanza) {
+        match self.origin.clone().filter(|origin| answer.to() == Some(&origin.jid)) {
+            Some(origin) => {
+                self.write(&origin, &answer);
+            }
+            None => self.sends.push_back(answer),
         }
     }
 

@@ -1,7 +1,11 @@
 //! One file per extension; this is the map of the rooms.
 
 pub mod access;
+pub mod archive;
 pub mod devices;
 pub mod entity;
 pub mod im;
 pub mod install;
+
+#[cfg(test)]
+mod testing;

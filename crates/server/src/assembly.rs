@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
+use verona_core::account::admin;
 use verona_core::identity;
 use verona_core::mailbox::Order;
 use verona_core::server::Server;
@@ -76,28 +77,43 @@ impl Assembly {
         status.sessions = u64::try_from(sessions(&self.server)).unwrap_or(u64::MAX);
     }
 
-    /// Does something with accounts, and to the sessions of those that lose their right to one.
+    /// Does something with accounts; sessions of those that lose their right to one end.
     pub async fn account(&self, request: AccountRequest) -> Result<AccountReply, AccountError> {
-        let loses =
-            matches!(request, AccountRequest::Disable { .. } | AccountRequest::Delete { .. });
-        let deletes = matches!(request, AccountRequest::Delete { .. });
-        let domains = self.server.hosts().iter().map(|host| host.jid.as_str().to_owned()).collect();
-        let stored = StoredAccounts::new(self.server.store.clone(), domains, self.iterations);
-        let reply = stored.perform(request).await?;
-        if let AccountReply::Done { jid } = &reply
-            && loses
-            && let Some(account) = self.server.directory.loaded(jid)
-        {
-            // XEP-0077 §3.2 ends the streams of a removed account so.
-            let error = StreamError::new(StreamCondition::NotAuthorized);
-            for resource in &account.turn().resources {
-                resource.link.mailbox.order(Order::End(error.clone()));
+        let server = &self.server;
+        let parse = |jid: &str| Jid::parse(jid).map_err(AccountError::new);
+        let jid = match request {
+            AccountRequest::Add { jid, password } => {
+                let jid = parse(&jid)?;
+                admin::create(server, &jid, password.into()).await.map_err(AccountError::new)?;
+                jid
             }
-            if deletes {
-                self.server.directory.forget(jid);
+            AccountRequest::Passwd { jid, password } => {
+                let jid = parse(&jid)?;
+                let done = admin::set_password(server, &jid, password.into()).await;
+                done.map_err(AccountError::new)?;
+                jid
             }
-        }
-        Ok(reply)
+            AccountRequest::Disable { jid } => self.set_disabled(parse(&jid)?, true).await?,
+            AccountRequest::Enable { jid } => self.set_disabled(parse(&jid)?, false).await?,
+            AccountRequest::Delete { jid } => {
+                let jid = parse(&jid)?;
+                admin::remove(server, &jid, || ()).await.map_err(AccountError::new)?;
+                jid
+            }
+            AccountRequest::List { .. } => {
+                let hosts = server.hosts();
+                let domains = hosts.iter().map(|host| host.jid.as_str().to_owned()).collect();
+                let stored = StoredAccounts::new(server.store.clone(), domains, self.iterations);
+                return stored.perform(request).await;
+            }
+        };
+        Ok(AccountReply::Done { jid: jid.bare().to_string() })
+    }
+
+    async fn set_disabled(&self, jid: Jid, disabled: bool) -> Result<Jid, AccountError> {
+        let done = admin::set_disabled(&self.server, &jid, disabled).await;
+        done.map_err(AccountError::new)?;
+        Ok(jid)
     }
 
     /// Takes over a changed config without ending a session of a host that remains. Returns what the

@@ -1,13 +1,43 @@
 //! What the config means to the core.
 
-use verona_core::hooks::HostSettings;
+use verona_core::hooks::{ConfigError, HostSettings, Sections, Settings};
 use verona_core::server::{Host, Policy};
 use verona_transports::tls::certificates::Site;
 
 use crate::config::load::Config;
+use crate::config::problem::{Problem, did_you_mean};
 
 /// The names that `[modules.NAME]` may have.
-pub const MODULES: &[&str] = &[];
+pub const MODULES: &[&str] = verona_modules::install::NAMES;
+
+/// The sections of the modules, as the config file has them.
+struct Tables<'a>(&'a Config);
+
+impl Sections for Tables<'_> {
+    type Error = Problem;
+
+    fn read<S: Settings>(&self, module: &str) -> Result<S, Problem> {
+        let Some(table) = self.0.modules.get(module) else { return Ok(S::default()) };
+        let known = || S::KEYS.iter().map(|key| key.name);
+        let unknown = table.keys().into_iter().find(|key| known().all(|name| name != key));
+        if let Some(key) = unknown {
+            let hint = did_you_mean(&key, known());
+            return Err(table.problem(Some(&key), &format!("there is no such key{hint}")));
+        }
+        if S::KEYS.is_empty() { Ok(S::default()) } else { table.read() }
+    }
+
+    fn fault(&self, module: &str, error: ConfigError) -> Problem {
+        match self.0.modules.get(module) {
+            Some(table) => table.problem(error.key.as_deref(), &error.message),
+            None => Problem {
+                file: self.0.file.clone(),
+                line: None,
+                message: format!("[modules.{module}]: {}", error.message),
+            },
+        }
+    }
+}
 
 /// The hosts with their modules.
 pub fn hosts(config: &Config) -> Result<Vec<Host>, String> {
@@ -18,8 +48,8 @@ pub fn hosts(config: &Config) -> Result<Vec<Host>, String> {
             registration: host.registration,
             password_iterations: config.security.password_iterations,
         };
-        let made = verona_modules::install::host(settings);
-        made.map_err(|error| format!("[modules]: {}", error.message))
+        let made = verona_modules::install::configured(settings, &Tables(config));
+        made.map_err(|problem| problem.to_string())
     };
     config.hosts.iter().map(make).collect()
 }

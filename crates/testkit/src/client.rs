@@ -12,6 +12,7 @@ use crate::sasl;
 use crate::wire::{Trouble, Wire};
 
 const NS_BIND: &str = "urn:ietf:params:xml:ns:xmpp-bind";
+const NS_SM: &str = "urn:xmpp:sm:3";
 const NS_PING: &str = "urn:xmpp:ping";
 const NS_REGISTER: &str = "jabber:iq:register";
 
@@ -22,6 +23,7 @@ pub struct Client {
     features: Node,
     /// What came while something else was waited for.
     inbox: VecDeque<Node>,
+    authenticated: bool,
     bound: bool,
     ended: bool,
     round_trips: usize,
@@ -42,6 +44,7 @@ impl Client {
             address: address.clone(),
             features,
             inbox: VecDeque::new(),
+            authenticated: false,
             bound: false,
             ended: false,
             round_trips: 0,
@@ -50,9 +53,24 @@ impl Client {
 
     /// Authenticates and binds the resource of the address.
     pub async fn log_in(&mut self, password: &str) -> Result<(), Trouble> {
+        self.authenticate(password).await?;
+        self.bind().await
+    }
+
+    /// Authenticates, unless that is done, and reads the features of the new stream.
+    pub async fn authenticate(&mut self, password: &str) -> Result<(), Trouble> {
+        if self.authenticated {
+            return Ok(());
+        }
         let local = self.address.local.clone();
         sasl::authenticate(&mut self.wire, &self.features, &local, password).await?;
+        self.authenticated = true;
         self.features = self.wire.open_stream(&self.address.domain).await?;
+        Ok(())
+    }
+
+    /// Binds the resource of the address (RFC 6120 §7.7).
+    pub async fn bind(&mut self) -> Result<(), Trouble> {
         let resource = escape(&self.address.resource);
         let request = format!(
             "<iq type='set' id='bind'><bind xmlns='{NS_BIND}'>\
@@ -107,7 +125,11 @@ impl Client {
         if self.ended {
             return Err(Trouble::Closed(what.to_owned()));
         }
-        self.wire.element(what).await
+        let node = self.wire.element(what).await?;
+        // XEP-0198 §5, RFC 6120 §7.7.1: a script can do by hand what makes a resource.
+        self.bound |= self.authenticated
+            && (node.is("resumed", NS_SM) || node.child("bind", NS_BIND).is_some_and(has_jid));
+        Ok(node)
     }
 
     /// Waits for an element that fits and keeps the others in the inbox.
@@ -212,6 +234,10 @@ impl Client {
         self.ended = true;
         Ok(node)
     }
+}
+
+fn has_jid(bind: &Node) -> bool {
+    bind.child("jid", NS_BIND).is_some()
 }
 
 /// Makes an account over a connection of its own.

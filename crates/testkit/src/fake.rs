@@ -1,7 +1,7 @@
 //! A tiny peer in memory, with which the player itself is tested.
 //!
-//! It logs everybody in, answers pings, hands messages to the full JID they are for, says `twice` twice
-//! and closes the stream at `<bad/>`.
+//! It logs everybody in, answers pings, hands messages to the full JID they are for, says `twice` twice,
+//! answers `<sm/>` with acks and closes the stream at `<bad/>`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -112,6 +112,7 @@ fn answer(fake: &Fake, address: &Address, node: &Node) -> String {
              <jid>{address}</jid></bind></iq>"
         ),
         "iq" => format!("<iq type='result' id='{id}' from='{}'/>", address.domain),
+        "sm" => "<r xmlns='urn:xmpp:sm:3'/><done/><a xmlns='urn:xmpp:sm:3' h='1'/>".to_owned(),
         "presence" => format!("<presence from='{address}'/>"),
         "message" => {
             let body = node.child("body", NS_CLIENT).map(Node::text).unwrap_or_default();
@@ -239,6 +240,38 @@ mod tests {
         assert!(text.contains("expected in any order"), "{text}");
         let (_, text) = reason(&two.replace(" in any order", "")).await;
         assert!(text.contains("attribute id"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_resource_can_be_bound_by_hand() {
+        let script = "
+        juliet authenticates
+        juliet sends
+            <iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>
+        juliet receives
+            <iq type='result' id='bind'>
+                <bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>
+                    <jid>juliet@capulet.lit/balcony</jid>
+                </bind>
+            </iq>
+        juliet receives nothing
+        ";
+        outcome(script).await.unwrap();
+        let early = "juliet authenticates\njuliet receives nothing";
+        assert!(reason(early).await.1.contains("only who is logged in"));
+    }
+
+    #[tokio::test]
+    async fn acks_come_when_they_like() {
+        let script = "
+        juliet sends
+            <sm/>
+        juliet receives
+            <done/>
+        ";
+        outcome(script).await.unwrap();
+        let asked = script.replace("<done/>", "<r xmlns='urn:xmpp:sm:3'/>\n            <done/>");
+        outcome(&asked).await.unwrap();
     }
 
     #[tokio::test]

@@ -5,14 +5,16 @@
 //! [`play::play`] performs a script at a [`place::Place`]: a server in memory, one that is started for
 //! the purpose, or one that is running already.
 //!
-//! Nothing here is built on the crates of the server: reading XML, SASL and TLS are other code than
-//! what is tested, so that a common mistake shows.
+//! Nothing here is built on the crates of the server, but for [`memory`], which starts one: reading
+//! XML, SASL and TLS are other code than what is tested, so that a common mistake shows.
 
 pub mod address;
 pub mod client;
 pub mod compare;
 pub mod failure;
+pub mod fortress;
 pub mod listening;
+pub mod memory;
 pub mod node;
 pub mod parse;
 pub mod place;
@@ -22,6 +24,7 @@ pub mod reader;
 pub mod running;
 pub mod sasl;
 pub mod script;
+mod setting;
 pub mod template;
 pub mod tls;
 pub mod wire;

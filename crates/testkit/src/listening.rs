@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use crate::address::Address;
 use crate::client::register;
 use crate::place::{Link, Place, Security};
+use crate::script::Setup;
 use crate::wire::PATIENCE;
 
 /// A server that serves all domains of a script at one address and lets anybody make an account.
@@ -29,6 +30,15 @@ impl Listening {
 }
 
 impl Place for Listening {
+    fn suits(&self, setup: &Setup) -> Result<(), String> {
+        match setup.config.is_empty()
+            && matches!(setup.registration.as_deref(), None | Some("open"))
+        {
+            true => Ok(()),
+            false => Err("a server that runs already cannot be configured by a script".to_owned()),
+        }
+    }
+
     async fn account(&self, address: &Address, password: &str) -> Result<(), String> {
         let link = self.link().await.map_err(|error| error.to_string())?;
         register(link, address, password, PATIENCE).await.map_err(|trouble| trouble.to_string())

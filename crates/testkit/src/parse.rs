@@ -15,7 +15,8 @@
 //! juliet connects                     a stream without a login
 //! juliet sees feature <sub xmlns='urn:xmpp:features:pre-approval'/>
 //! juliet sees no feature <register xmlns='http://jabber.org/features/iq-register'/>
-//! juliet logs in                      without presence
+//! juliet authenticates                and binds nothing yet
+//! juliet logs in                      and binds her resource, without presence
 //! romeo comes online                  logs in and sends presence
 //! romeo comes online with priority -1
 //! romeo has password wherefore        from now on
@@ -236,6 +237,7 @@ impl Parser {
         };
         Ok(match phrase {
             "connects" => Act::Connect,
+            "authenticates" => Act::Authenticate,
             "logs in" => Act::LogIn,
             "logs out" => Act::LogOut,
             "disconnects" => Act::Disconnect,

@@ -8,6 +8,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::address::Address;
 use crate::script::Setup;
 
+/// The domains that a server for scripts serves: those of the characters of the RFCs.
+pub const HOSTS: [&str; 3] = ["capulet.lit", "montague.lit", "localhost"];
+
 /// A way for bytes to and from a server.
 pub trait Pipe: AsyncRead + AsyncWrite + Send + Unpin {}
 

@@ -17,7 +17,7 @@ use crate::script::{Act, Script, Step};
 use crate::template::{Captures, Template};
 use crate::wire::{PATIENCE, Trouble};
 
-const NS_ROSTER: &str = "jabber:iq:roster";
+const NS_SM: &str = "urn:xmpp:sm:3";
 
 /// Plays a script and tells where it failed.
 pub async fn play(script: &str, place: &impl Place) -> Result<(), Failure> {
@@ -55,19 +55,20 @@ pub fn blocking(script: &str, place: &impl Place) {
 
 /// One character during the play.
 #[derive(Default)]
-struct Actor {
-    client: Option<Client>,
+pub(crate) struct Actor {
+    pub(crate) client: Option<Client>,
     /// Has sent something that the server may still be busy with.
     spoke: bool,
     /// What came before the connection ended and was not asked for.
     left: Vec<Node>,
 }
 
-struct Stage<'a, P> {
-    script: &'a Script,
-    place: &'a P,
-    patience: Duration,
-    actors: Vec<Actor>,
+/// A conversation that is going on.
+pub(crate) struct Stage<'a, P> {
+    pub(crate) script: &'a Script,
+    pub(crate) place: &'a P,
+    pub(crate) patience: Duration,
+    pub(crate) actors: Vec<Actor>,
     /// By bare JID.
     passwords: BTreeMap<String, String>,
     known: Captures,
@@ -96,86 +97,14 @@ impl<'a, P: Place> Stage<'a, P> {
         self.end().await
     }
 
-    /// Accounts, subscriptions and those who are online from the beginning.
-    async fn set_the_stage(&mut self) -> Result<(), String> {
-        self.place.suits(&self.script.setup)?;
-        let mut made = Vec::new();
-        for character in self.script.cast.iter().filter(|character| character.has_account) {
-            let bare = character.address.bare();
-            if made.contains(&bare) {
-                continue;
-            }
-            let password = self.password(&character.address);
-            let account = self.place.account(&character.address, &password).await;
-            account.map_err(|error| format!("no account for {bare}: {error}"))?;
-            made.push(bare);
-        }
-        for &(subscriber, contact) in &self.script.subscriptions {
-            let result = self.subscribe(subscriber, contact).await;
-            result.map_err(|trouble| format!("the subscription failed: {trouble}"))?;
-        }
-        for who in 0..self.actors.len() {
-            if self.script.cast[who].is_present {
-                self.come_online(who, None).await?;
-            }
-        }
-        for actor in &mut self.actors {
-            if let Some(client) = &mut actor.client {
-                client.round_trip().await.map_err(|trouble| trouble.to_string())?;
-                client.clear();
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets the subscriber receive the presence of the contact (RFC 6121 §3.1), over connections that
-    /// are gone again when the conversation begins.
-    async fn subscribe(&mut self, subscriber: usize, contact: usize) -> Result<(), Trouble> {
-        let mut user = self.visitor(subscriber).await?;
-        let mut contact_client = self.visitor(contact).await?;
-        let [user_jid, contact_jid] =
-            [subscriber, contact].map(|who| self.script.cast[who].address.bare());
-
-        // Requests go to available resources, pushes to those who have asked for the roster.
-        contact_client.send("<presence/>").await?;
-        user.send(&format!("<iq type='get' id='r'><query xmlns='{NS_ROSTER}'/></iq>")).await?;
-        user.send(&format!("<presence type='subscribe' to='{contact_jid}'/>")).await?;
-        let is_request = |node: &Node| {
-            node.is("presence", NS_CLIENT)
-                && node.attr("type") == Some("subscribe")
-                && node.attr("from") == Some(&user_jid)
-        };
-        contact_client.find("the subscription request", is_request).await?;
-        contact_client.send(&format!("<presence type='subscribed' to='{user_jid}'/>")).await?;
-        let is_push = |node: &Node| {
-            let item = node.child("query", NS_ROSTER).and_then(|q| q.child("item", NS_ROSTER));
-            node.attr("type") == Some("set")
-                && item.is_some_and(|item| {
-                    item.attr("jid") == Some(&contact_jid)
-                        && matches!(item.attr("subscription"), Some("to" | "both"))
-                })
-        };
-        user.find("the roster push of the subscription", is_push).await?;
-        contact_client.round_trip().await?;
-        user.log_out().await?;
-        contact_client.log_out().await
-    }
-
-    /// A connection of a character that has no part in the conversation.
-    async fn visitor(&self, who: usize) -> Result<Client, Trouble> {
-        let mut address = self.script.cast[who].address.clone();
-        "before-the-play".clone_into(&mut address.resource);
-        let link = self.place.connect(&address).await?;
-        let mut client = Client::connect(link, &address, self.patience).await?;
-        client.log_in(&self.password(&address)).await?;
-        Ok(client)
-    }
-
     async fn step(&mut self, step: &Step) -> Result<(), String> {
         let who = step.who;
         self.settle(Some(who)).await?;
         match &step.act {
             Act::Connect => self.connect(who).await.map_err(|trouble| trouble.to_string())?,
+            Act::Authenticate => {
+                self.authenticate(who).await.map_err(|trouble| trouble.to_string())?;
+            }
             Act::LogIn => self.log_in(who).await.map_err(|trouble| trouble.to_string())?,
             Act::CannotLogIn(condition) => self.fail_to_log_in(who, condition.as_ref()).await?,
             Act::ComeOnline { priority } => self.come_online(who, *priority).await?,
@@ -228,16 +157,26 @@ impl<'a, P: Place> Stage<'a, P> {
         Ok(())
     }
 
-    async fn log_in(&mut self, who: usize) -> Result<(), Trouble> {
+    /// Connects, if that has not happened, and authenticates, if that has not happened.
+    async fn authenticate(&mut self, who: usize) -> Result<(), Trouble> {
         let is_open = self.actors[who].client.as_ref().is_some_and(|client| !client.is_bound());
         if !is_open {
             self.connect(who).await?;
         }
         let password = self.password(&self.script.cast[who].address);
         if let Some(client) = &mut self.actors[who].client {
-            client.log_in(&password).await?;
+            client.authenticate(&password).await?;
         }
-        self.note(who, "logs in");
+        self.note(who, "authenticates");
+        Ok(())
+    }
+
+    async fn log_in(&mut self, who: usize) -> Result<(), Trouble> {
+        self.authenticate(who).await?;
+        if let Some(client) = &mut self.actors[who].client {
+            client.bind().await?;
+        }
+        self.note(who, "binds");
         Ok(())
     }
 
@@ -256,7 +195,11 @@ impl<'a, P: Place> Stage<'a, P> {
         }
     }
 
-    async fn come_online(&mut self, who: usize, priority: Option<i8>) -> Result<(), String> {
+    pub(crate) async fn come_online(
+        &mut self,
+        who: usize,
+        priority: Option<i8>,
+    ) -> Result<(), String> {
         let name = &self.script.cast[who].name;
         self.log_in(who).await.map_err(|trouble| format!("{name}: {trouble}"))?;
         let presence = match priority {
@@ -274,8 +217,12 @@ impl<'a, P: Place> Stage<'a, P> {
     }
 
     async fn log_out(&mut self, who: usize) -> Result<(), String> {
+        let full = self.script.cast[who].address.full();
         let client = self.client(who)?;
         client.log_out().await.map_err(|trouble| trouble.to_string())?;
+        // RFC 6121 §4.5.2: it may hear of its own leaving.
+        let own = |node: &Node| node.is("presence", NS_CLIENT) && node.attr("from") == Some(&full);
+        client.take(|node| own(node) && node.attr("type") == Some("unavailable"));
         self.disconnect(who)
     }
 
@@ -298,7 +245,7 @@ impl<'a, P: Place> Stage<'a, P> {
     async fn receive(&mut self, who: usize, elements: &[(usize, Node)]) -> Result<(), String> {
         for (line, expected) in elements {
             let shown = format!("expected (line {line})\n{}", expected.pretty(4));
-            let element = self.client(who)?.element("it").await;
+            let element = self.element(who, is_ack(expected)).await;
             let actual = element.map_err(|trouble| format!("{shown}\n{trouble}"))?;
             self.note(who, &format!("receives\n{}", actual.pretty(0)));
             let address = &self.script.cast[who].address;
@@ -309,14 +256,26 @@ impl<'a, P: Place> Stage<'a, P> {
         Ok(())
     }
 
+    /// The next element; acks may come at any time (XEP-0198 §4), and count only when asked for.
+    async fn element(&mut self, who: usize, acks: bool) -> Result<Node, String> {
+        loop {
+            let element = self.client(who)?.element("the next element").await;
+            let node = element.map_err(|trouble| trouble.to_string())?;
+            if acks || !is_ack(&node) {
+                return Ok(node);
+            }
+        }
+    }
+
     async fn receive_in_any_order(
         &mut self,
         who: usize,
         elements: &[(usize, Node)],
     ) -> Result<(), String> {
         let mut actual = Vec::new();
+        let acks = elements.iter().any(|(_, node)| is_ack(node));
         for (missing, _) in elements.iter().enumerate() {
-            match self.client(who)?.element("another one").await {
+            match self.element(who, acks).await {
                 Ok(node) => {
                     self.note(who, &format!("receives\n{}", node.pretty(0)));
                     actual.push(node);
@@ -351,7 +310,7 @@ impl<'a, P: Place> Stage<'a, P> {
             return Err("only who is logged in can make sure that nothing comes".to_owned());
         }
         client.round_trip().await.map_err(|trouble| trouble.to_string())?;
-        match client.inbox().next() {
+        match client.inbox().find(|node| !is_ack(node)) {
             None => Ok(()),
             Some(node) => Err(format!("received\n{}", node.pretty(4))),
         }
@@ -393,7 +352,7 @@ impl<'a, P: Place> Stage<'a, P> {
         let mut left = String::new();
         for (actor, character) in self.actors.iter().zip(&self.script.cast) {
             let waiting = actor.client.iter().flat_map(Client::inbox);
-            for node in actor.left.iter().chain(waiting) {
+            for node in actor.left.iter().chain(waiting).filter(|node| !is_ack(node)) {
                 left += &format!("\n{} received\n{}", character.name, node.pretty(4));
             }
         }
@@ -407,13 +366,18 @@ impl<'a, P: Place> Stage<'a, P> {
         self.actors[who].client.as_mut().ok_or_else(|| "is not connected".to_owned())
     }
 
-    fn password(&self, address: &Address) -> String {
+    pub(crate) fn password(&self, address: &Address) -> String {
         self.passwords.get(&address.bare()).cloned().unwrap_or_default()
     }
 
     fn note(&mut self, who: usize, what: &str) {
         self.so_far.push(format!("{} {what}", self.script.cast[who].name));
     }
+}
+
+/// `<r/>` and `<a/>` of stream management.
+fn is_ack(node: &Node) -> bool {
+    node.is("r", NS_SM) || node.is("a", NS_SM)
 }
 
 /// Finds who is who: each expected element takes one of the others, so that all are taken.

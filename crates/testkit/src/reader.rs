@@ -117,7 +117,7 @@ impl Reader {
 
     fn text(&mut self, text: String) -> Result<(), XmlError> {
         let Some(node) = self.open.last_mut() else {
-            // RFC 6120 §4.4: whitespace between stanzas keeps a connection alive and means nothing.
+            // RFC 6120 §4.6.1: whitespace between stanzas keeps a connection alive and means nothing.
             return match text.trim().is_empty() {
                 true => Ok(()),
                 false => Err(XmlError(format!("text between elements: {:?}", text.trim()))),

@@ -14,11 +14,9 @@ use tokio::net::TcpStream;
 
 use crate::address::Address;
 use crate::listening::Listening;
-use crate::place::{Link, Place, Security};
+use crate::place::{HOSTS, Link, Place, Security};
 use crate::script::Setup;
 
-/// The domains that the characters of the RFCs live on.
-const HOSTS: [&str; 3] = ["capulet.lit", "montague.lit", "localhost"];
 /// A port found free can be taken by another before the server binds it.
 const STARTS_MAX: usize = 3;
 const START_WAIT: Duration = Duration::from_secs(15);
@@ -92,7 +90,8 @@ impl RunningServer {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            .spawn()?;
+            .spawn()
+            .inspect_err(|_| drop(fs::remove_dir_all(&dir)))?;
         Ok(Self { wanted: wanted.clone(), child, dir, c2s, c2s_tls })
     }
 
@@ -118,13 +117,13 @@ impl RunningServer {
         Listening { address, security }
     }
 
-    /// Makes an account with the command of the server.
-    fn add_account(&self, jid: &str, password: &str) -> io::Result<String> {
+    /// Makes an account with the command of the server, as its operator would.
+    fn add_account(&self, jid: &str, password: &str) -> io::Result<()> {
         let mut command = Command::new(&self.wanted.binary)
             .args(["account", "add", jid, "--password-stdin", "--config"])
             .arg(self.dir.join("verona.toml"))
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()?;
         if let Some(mut stdin) = command.stdin.take() {
@@ -132,10 +131,8 @@ impl RunningServer {
         }
         let output = command.wait_with_output()?;
         match output.status.success() {
-            true => Ok(String::new()),
-            false => {
-                Ok(String::from_utf8_lossy(&output.stderr).into_owned() + "account add failed")
-            }
+            true => Ok(()),
+            false => Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned())),
         }
     }
 
@@ -171,14 +168,7 @@ impl Place for RunningServer {
     }
 
     async fn account(&self, address: &Address, password: &str) -> Result<(), String> {
-        match self.wanted.setup.registration.as_deref() {
-            None | Some("open") => self.listening().account(address, password).await,
-            Some(_) => match self.add_account(&address.bare(), password) {
-                Ok(problem) if problem.is_empty() => Ok(()),
-                Ok(problem) => Err(problem),
-                Err(error) => Err(error.to_string()),
-            },
-        }
+        self.add_account(&address.bare(), password).map_err(|error| error.to_string())
     }
 
     async fn connect(&self, _address: &Address) -> io::Result<Link> {
@@ -194,7 +184,7 @@ impl Place for RunningServer {
 }
 
 /// Two addresses on which nobody listens now.
-fn free_addresses() -> io::Result<[SocketAddr; 2]> {
+pub(crate) fn free_addresses() -> io::Result<[SocketAddr; 2]> {
     let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let second = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok([first.local_addr()?, second.local_addr()?])
@@ -203,9 +193,11 @@ fn free_addresses() -> io::Result<[SocketAddr; 2]> {
 /// The configuration; a section that the script writes itself is left to it.
 fn config(wanted: &Wanted, dir: &Path, c2s: SocketAddr, c2s_tls: SocketAddr) -> String {
     let mut text = format!("data_dir = {:?}\n", dir.join("data"));
-    let registration = wanted.setup.registration.as_deref().unwrap_or("open");
+    let registration = wanted.setup.registration.as_deref();
+    let registration = registration.map(|word| format!("registration = {word:?}\n"));
     for host in HOSTS {
-        let _ = writeln!(text, "[[host]]\ndomain = {host:?}\nregistration = {registration:?}");
+        let _ =
+            write!(text, "[[host]]\ndomain = {host:?}\n{}", registration.as_deref().unwrap_or(""));
     }
     let _ = writeln!(text, "[storage]\nurl = {:?}", wanted.storage);
     let _ = writeln!(
@@ -242,7 +234,7 @@ mod tests {
         let text = |extra: &str| config(&wanted(extra), Path::new("/tmp/x"), address, address);
         let plain = text("");
         assert!(plain.contains("[limits]\nunlimited = true"));
-        assert!(plain.contains("domain = \"capulet.lit\"\nregistration = \"open\""));
+        assert!(plain.contains("domain = \"capulet.lit\"\n[[host]]"));
         let own = text("[limits]\nresources_max = 1\n");
         assert_eq!(own.matches("[limits]").count(), 1);
         assert!(own.ends_with("[limits]\nresources_max = 1\n"));

@@ -64,6 +64,8 @@ pub struct Step {
 pub enum Act {
     /// `connects`: opens a stream, with TLS if that is the way, and does not log in.
     Connect,
+    /// `authenticates`: connects if need be, and stops before a resource is bound.
+    Authenticate,
     /// `logs in`: authenticates and binds the resource, after connecting if need be.
     LogIn,
     /// `cannot log in <condition/>`: is refused with this SASL failure, or any.

@@ -87,15 +87,32 @@ impl Wire {
         if security != Security::StartTls {
             return Ok(features);
         }
+        self.start_tls(domain).await?;
+        self.open_stream(domain).await
+    }
+
+    /// Asks for STARTTLS and shakes hands (RFC 6120 §5.4).
+    pub async fn start_tls(&mut self, domain: &str) -> Result<(), Trouble> {
         self.send(format!("<starttls xmlns='{NS_TLS}'/>").as_bytes()).await?;
         self.expect("proceed", NS_TLS).await?;
         self.secure(domain, false).await?;
-        self.open_stream(domain).await
+        self.begin_anew();
+        Ok(())
+    }
+
+    /// Takes what comes next for the beginning of a document.
+    pub fn begin_anew(&mut self) {
+        self.reader = Reader::new();
+    }
+
+    /// Waits longer, or less long, for whatever comes from now on.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 
     /// Begins a new stream on the same connection (RFC 6120 §4.3.3) and gives back its features.
     pub async fn open_stream(&mut self, domain: &str) -> Result<Node, Trouble> {
-        self.reader = Reader::new();
+        self.begin_anew();
         let header = format!(
             "<?xml version='1.0'?><stream:stream to='{domain}' version='1.0' \
              xmlns='{NS_CLIENT}' xmlns:stream='{NS_STREAM}'>"

@@ -8,7 +8,7 @@
 //!   commas. Without them it is all.
 //! - `VERONA_PLAY_AT`: the address of a server that runs already and lets anybody register.
 //!
-//! Arguments select files by a part of their name; `--list` names all.
+//! Arguments select files by a part of their name, with `--exact` by the whole; `--list` names all.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -37,6 +37,13 @@ struct Job {
     server: Server,
 }
 
+impl Job {
+    fn fits(&self, filter: &str, exact: bool) -> bool {
+        let file = self.name.split(' ').next().unwrap_or_default();
+        if exact { filter == file || filter == self.name } else { self.name.contains(filter) }
+    }
+}
+
 enum Server {
     Started(Wanted),
     Listening(Listening),
@@ -58,9 +65,8 @@ fn main() -> ExitCode {
             Err(error) => failed.push((name, format!("{}: {error}", path.display()))),
         }
     }
-    jobs.retain(|job| {
-        filters.is_empty() || filters.iter().any(|filter| job.name.contains(filter.as_str()))
-    });
+    let exact = arguments.iter().any(|argument| argument == "--exact");
+    jobs.retain(|job| filters.is_empty() || filters.iter().any(|filter| job.fits(filter, exact)));
     if arguments.iter().any(|argument| argument == "--list") {
         jobs.iter().for_each(|job| println!("{}: test", job.name));
         return ExitCode::SUCCESS;

@@ -149,9 +149,15 @@ impl<'a> Frame<'a> {
     }
 
     /// The same element rewritten so that it presumes nothing but `content_ns` as the default.
-    /// Prefixes are gone from it, but for those of attributes.
+    /// Prefixes are gone from it, but for those of attributes. `TooLarge`, when that would be many
+    /// times as long: a prefix of one letter can stand for kilobytes.
     pub fn standalone(&self, content_ns: &str) -> Result<String, ScanError> {
-        Ok(self.tree()?.root().to_text(content_ns))
+        let tree = self.tree()?;
+        let root = tree.root();
+        match root.spelled_out() <= root.room() {
+            true => Ok(root.to_text(content_ns)),
+            false => Err(ScanError::TooLarge),
+        }
     }
 
     /// The element read through. Text that was scanned gives no error.

@@ -234,12 +234,17 @@ impl<'a> Element<'a> {
         writer.finish()
     }
 
-    /// Writes the element with all that is in it.
+    /// Writes the element with all that is in it. The text is at most a few times as long as what
+    /// the tree was read from: a long namespace that is used often keeps a prefix, bound once.
     pub fn write(self, writer: &mut Writer) {
+        let mut bound = Bound::default();
+        if self.spelled_out() > self.room() {
+            bound = Bound::of(self);
+        }
         let mut at = self.at;
         loop {
             let node = self.tree.node(at);
-            let inner = self.begin(at, writer);
+            let inner = self.begin(at, &bound, writer);
             if inner != NONE {
                 at = inner;
                 continue;
@@ -264,17 +269,61 @@ impl<'a> Element<'a> {
     }
 
     /// Writes text, or a start tag; tells the first node inside.
-    fn begin(self, at: u32, writer: &mut Writer) -> u32 {
+    fn begin(self, at: u32, bound: &Bound, writer: &mut Writer) -> u32 {
         let element = Element { tree: self.tree, at };
-        if let Kind::Text(span) = self.tree.node(at).kind {
-            writer.text(self.tree.str(span));
-            return NONE;
+        let (ns, attrs) = match self.tree.node(at).kind {
+            Kind::Text(span) => {
+                writer.text(self.tree.str(span));
+                return NONE;
+            }
+            Kind::Element { ns, attrs, .. } => (ns, attrs),
+        };
+        match bound.number_of(ns) {
+            Some(number) => writer.start_bound(number, element.name()),
+            None => writer.start(element.name(), element.ns()),
+        };
+        if at == self.at {
+            for (number, span) in bound.0.iter().enumerate() {
+                writer.bind(number, self.tree.str(*span));
+            }
         }
-        writer.start(element.name(), element.ns());
-        for attr in element.attrs() {
-            writer.attr_ns(attr.ns, attr.name, attr.value);
+        for attr in self.tree.attrs.get(attrs.0 as usize..attrs.1 as usize).unwrap_or_default() {
+            let (name, value) = (self.tree.str(attr.name), self.tree.str(attr.value));
+            match bound.number_of(attr.ns) {
+                Some(number) => writer.attr_bound(number, name, value),
+                None => writer.attr_ns(self.tree.str(attr.ns), name, value),
+            };
         }
         element.first()
+    }
+
+    /// How many bytes the namespaces take when each is spelled out wherever it changes. What a peer
+    /// wrote as a prefix of one letter can stand for kilobytes.
+    pub(crate) fn spelled_out(self) -> usize {
+        self.uses().map(|(start, end)| end.saturating_sub(start) as usize).sum()
+    }
+
+    /// How many bytes spelling out may take: far more than any sensible text needs.
+    pub(crate) fn room(self) -> usize {
+        self.tree.arena.len().saturating_mul(8).saturating_add(4_096)
+    }
+
+    /// The namespaces that are not those of the element around, and those of attributes.
+    fn uses(self) -> impl Iterator<Item = Span> {
+        let tree = self.tree;
+        let inside = tree.nodes.get(self.at as usize..).unwrap_or_default();
+        // Nodes lie in the order of the text: those behind belong to an element further out.
+        let end = inside.iter().skip(1).position(|node| node.parent < self.at);
+        let inside = inside.get(..end.map_or(inside.len(), |end| end.saturating_add(1)));
+        inside.unwrap_or_default().iter().enumerate().flat_map(move |(n, node)| {
+            let Kind::Element { ns, attrs, .. } = node.kind else { return Uses::default() };
+            let around = match tree.node(node.parent).kind {
+                Kind::Element { ns, .. } if n > 0 => Some(ns),
+                _ => None,
+            };
+            let attrs = tree.attrs.get(attrs.0 as usize..attrs.1 as usize).unwrap_or_default();
+            Uses { own: (around != Some(ns)).then_some(ns), attrs: attrs.iter() }
+        })
     }
 
     fn first(self) -> u32 {
@@ -282,6 +331,45 @@ impl<'a> Element<'a> {
             Kind::Element { first, .. } => first,
             Kind::Text(_) => NONE,
         }
+    }
+}
+
+/// The namespaces that an element and its attributes use.
+#[derive(Default)]
+struct Uses<'a> {
+    own: Option<Span>,
+    attrs: std::slice::Iter<'a, TreeAttrAt>,
+}
+
+impl Iterator for Uses<'_> {
+    type Item = Span;
+
+    fn next(&mut self) -> Option<Span> {
+        self.own.take().or_else(|| self.attrs.next().map(|attr| attr.ns))
+    }
+}
+
+/// The namespaces that get a prefix at the outermost element, in the order of their places.
+#[derive(Default)]
+struct Bound(Vec<Span>);
+
+impl Bound {
+    /// Shorter ones are spelled out at each use.
+    const BYTES_MIN: u32 = 64;
+
+    /// Those that are long and used more than once.
+    fn of(element: Element<'_>) -> Self {
+        let long = |span: &Span| span.1.saturating_sub(span.0) > Self::BYTES_MIN;
+        let mut used: Vec<Span> = element.uses().filter(long).collect();
+        used.sort_unstable();
+        let often = used.chunk_by(|a, b| a == b).filter(|same| same.len() > 1);
+        // The prefix `xml` means its namespace by itself.
+        let bound = often.filter_map(|same| same.first().copied());
+        Self(bound.filter(|span| element.tree.str(*span) != NS_XML).collect())
+    }
+
+    fn number_of(&self, ns: Span) -> Option<usize> {
+        self.0.binary_search(&ns).ok()
     }
 }
 
@@ -560,5 +648,32 @@ mod tests {
         let tree = Tree::parse(&text, "", Limits::NONE).unwrap();
         assert_eq!(tree.root().children().filter(|b| b.ns().len() == 10_001).count(), 10_000);
         assert!(tree.arena.len() < text.len() + 20_000);
+    }
+
+    /// All names and namespaces, in the order of the text.
+    fn meaning(element: Element<'_>) -> Vec<(String, String)> {
+        let mut all = vec![(element.ns().to_owned(), element.name().to_owned())];
+        all.extend(element.attrs().map(|attr| (attr.ns.to_owned(), attr.name.to_owned())));
+        element.children().for_each(|child| all.extend(meaning(child)));
+        all
+    }
+
+    #[test]
+    fn a_long_namespace_is_not_written_at_each_of_its_uses() {
+        let long = "n".repeat(4_000);
+        for uses in ["<x:a/>", "<a x:b='' x:c=''/>", "<x:a><b><x:c/></b></x:a>", "<a xmlns=''/>"] {
+            let text = format!("<q xmlns:x='{long}' xmlns='y'>{}</q>", uses.repeat(500));
+            let tree = Tree::parse(&text, "z", Limits::NONE).unwrap();
+            for default in ["", "y", "z", &long] {
+                let written = tree.root().to_text(default);
+                assert!(written.len() < 4 * text.len(), "{} of {}", written.len(), text.len());
+                let again = Tree::parse(&written, default, Limits::NONE).unwrap();
+                assert!(meaning(again.root()) == meaning(tree.root()), "{uses}");
+            }
+            // An element further in is written by itself as well.
+            let inner = tree.root().children().nth(250).unwrap();
+            let again = Tree::parse(&inner.to_text("y"), "y", Limits::NONE).unwrap();
+            assert!(meaning(again.root()) == meaning(inner), "{uses}");
+        }
     }
 }

@@ -122,6 +122,43 @@ impl Writer {
         self
     }
 
+    /// Opens an element whose namespace is bound to a prefix by [`Writer::bind`], here or around.
+    pub(crate) fn start_bound(&mut self, number: usize, name: &str) -> &mut Self {
+        self.close_tag();
+        let around = (self.default, self.defaults.len());
+        self.out.push('<');
+        let from = self.out.len();
+        self.bound_name(number, name);
+        let name = (from, self.out.len());
+        self.open.push(Open { name, default: around.0, defaults_len: around.1 });
+        self.in_tag = true;
+        self.prefixes = 0;
+        self
+    }
+
+    /// Binds a namespace to the prefix of this number, at the element which was opened last.
+    pub(crate) fn bind(&mut self, number: usize, ns: &str) -> &mut Self {
+        self.out.push_str(" xmlns:n");
+        self.out.push_str(&number.to_string());
+        self.value("", ns);
+        self
+    }
+
+    /// Writes an attribute whose namespace is bound to a prefix.
+    pub(crate) fn attr_bound(&mut self, number: usize, name: &str, value: &str) -> &mut Self {
+        self.out.push(' ');
+        self.bound_name(number, name);
+        self.value("", value);
+        self
+    }
+
+    fn bound_name(&mut self, number: usize, name: &str) {
+        self.out.push('n');
+        self.out.push_str(&number.to_string());
+        self.out.push(':');
+        self.out.push_str(&safe_name(name));
+    }
+
     /// Writes text.
     pub fn text(&mut self, text: &str) -> &mut Self {
         if !text.is_empty() {

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use verona_xml::{Event, Frame, Limits, Scanner, Tree, Writer, escape_attr};
+use verona_xml::{Event, Frame, Limits, ScanError, Scanner, Tree, Writer, escape_attr};
 
 use crate::error::StanzaError;
 use crate::jid::Jid;
@@ -86,6 +86,8 @@ pub enum NotAStanza {
     Unsupported,
     /// It could not be brought into self-contained form.
     NotWellFormed,
+    /// In self-contained form it would be many times as long.
+    TooLarge,
 }
 
 /// One stanza. Cloning is cheap: the text is shared.
@@ -165,7 +167,10 @@ impl Stanza {
         if frame.index.is_plain() && !frame.needs_stream_bindings(content_ns) {
             return index(frame, content_ns, from);
         }
-        let text = frame.standalone(content_ns).map_err(|_| NotAStanza::NotWellFormed)?;
+        let text = frame.standalone(content_ns).map_err(|error| match error {
+            ScanError::TooLarge => NotAStanza::TooLarge,
+            _ => NotAStanza::NotWellFormed,
+        })?;
         scan(&text, content_ns, from)
     }
 

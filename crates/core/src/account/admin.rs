@@ -10,7 +10,7 @@ use verona_xmpp::stanza::Stanza;
 use zeroize::Zeroizing;
 
 use crate::account::Account;
-use crate::account::credentials::{self, ACCOUNTS, Record};
+use crate::account::credentials::{ACCOUNTS, Record};
 use crate::account::transition::Act;
 use crate::mailbox::Order;
 use crate::server::{Host, Seat, Server};
@@ -125,12 +125,12 @@ pub async fn set_password(
 }
 
 /// Lets nobody log in to an account, and ends its sessions; or takes that back.
-pub async fn set_disabled(server: &Server, jid: &Jid, disabled: bool) -> Result<(), Refusal> {
+pub async fn set_disabled(server: &Arc<Server>, jid: &Jid, disabled: bool) -> Result<(), Refusal> {
     let account = change(server, jid, |record| record.disabled = disabled).await?;
     // Who has proven the password just now is stopped at binding.
     account.turn().disabled = disabled;
     if disabled {
-        end_sessions(&account, "the account is disabled");
+        end_sessions(server, &account, "the account is disabled").await;
     }
     tracing::info!(account = %jid, disabled, "account's standing changed");
     Ok(())
@@ -147,12 +147,15 @@ async fn change(
         if account.turn().gone {
             return Err(Refusal::Absent);
         }
-        let record = credentials::read(&*server.store, &account.jid).await?;
-        let mut record = record.ok_or(Refusal::Absent)?;
+        let record = account.turn().record.clone();
+        let mut record = Record::clone(&*record.ok_or(Refusal::Absent)?);
         change(&mut record);
         let mut batch = Batch::new();
         batch.put(ACCOUNTS, &account.owner, "", record.encode());
         edit.commit(batch).await?;
+        let mut state = account.turn();
+        state.disabled = record.disabled;
+        state.record = Some(Arc::new(record));
     }
     Ok(account)
 }
@@ -184,16 +187,19 @@ pub async fn remove(server: &Arc<Server>, jid: &Jid, done: impl FnOnce()) -> Res
     }
     tracing::info!(account = %account.jid, "account removed");
     done();
-    end_sessions(&account, "the account was removed");
+    end_sessions(server, &account, "the account was removed").await;
     say_goodbye(server, &host, &account).await;
     Ok(())
 }
 
-/// XEP-0077 §3.2: the sessions of who may no longer be here end with `not-authorized`.
-fn end_sessions(account: &Account, why: &'static str) {
-    for resource in &account.turn().resources {
+/// XEP-0077 §3.2: the sessions of who may no longer be here end with `not-authorized`; those that
+/// sleep have nobody to be told.
+async fn end_sessions(server: &Arc<Server>, account: &Account, why: &'static str) {
+    let links: Vec<_> = account.turn().resources.iter().map(|of| of.link.clone()).collect();
+    for link in links {
         let error = StreamError::new(StreamCondition::NotAuthorized).text(why);
-        resource.link.mailbox.order(Order::End(error));
+        link.mailbox.order(Order::End(error));
+        server.end_sleeper(&account.owner, &link).await;
     }
 }
 

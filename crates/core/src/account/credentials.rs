@@ -43,6 +43,12 @@ impl Record {
     }
 }
 
+impl std::fmt::Debug for Record {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Record").field("disabled", &self.disabled).finish_non_exhaustive()
+    }
+}
+
 /// Reads the record of an account; None when there is no such account.
 pub async fn read(store: &dyn Store, account: &Jid) -> Result<Option<Record>, StoreError> {
     let owner: Owner = account.bare_str().into();

@@ -141,9 +141,11 @@ async fn read(
     let record = Record::decode(&record.value);
     let mut state = State::default();
     // A record that cannot be read lets nobody in anyway.
-    state.disabled = record.is_some_and(|record| record.disabled);
+    state.disabled = record.as_ref().is_some_and(|record| record.disabled);
+    state.record = record.map(Arc::new);
     state.roster = Roster::load(&entries);
     state.last_seen_micros = crate::account::presence::last_seen(&entries);
+    state.last_seen_saved_micros = state.last_seen_micros;
     for spec in parts {
         if entries.iter().any(|entry| spec.tables.contains(&entry.table)) {
             state.add_part((spec.load)(&entries));
@@ -151,6 +153,6 @@ async fn read(
     }
     let (offline_count, offline_bytes) = log::waiting(owner, store).await?;
     let last_seq = store.last_seq(log::LOG, owner).await?;
-    state.log = LogState { last_seq, offline_count, offline_bytes, flushing: false };
+    state.log = LogState { last_seq, offline_count, offline_bytes, ..LogState::default() };
     Ok(Some(state))
 }

@@ -9,6 +9,7 @@ use crate::account::state::State;
 use crate::hooks::decision::{Direction, Keep};
 use crate::server::Server;
 use crate::store::batch::{Batch, Write};
+use crate::store::error::StoreError;
 use crate::store::shape::{Record, Seq};
 use crate::store::ticket::Ticket;
 
@@ -54,7 +55,24 @@ pub fn append(
     };
     let mut batch = Batch::new();
     batch.append(LOG, &account.owner, record);
-    server.store.submit(batch)
+    let ticket = server.store.submit(batch);
+    state.log.last_append = Some(ticket.clone());
+    ticket
+}
+
+/// Waits until all that was appended to the account's log before can be read from it.
+pub async fn settled(server: &Server, account: &Account) -> Result<(), StoreError> {
+    let on_its_way = {
+        let mut state = account.turn();
+        let last = &mut state.log.last_append;
+        *last = last.take().filter(|ticket| ticket.outcome().is_none());
+        last.is_some()
+    };
+    if on_its_way {
+        // Batches settle in their order; the ticket itself is awaited by the sender's session.
+        server.store.submit(Batch::new()).await?;
+    }
+    Ok(())
 }
 
 /// Marks all messages up to a place as delivered.

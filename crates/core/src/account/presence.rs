@@ -193,6 +193,15 @@ fn watched(state: &State) -> Vec<Jid> {
     watched.map(|(contact, _)| contact.clone()).collect()
 }
 
+/// Writes the presence of the account's other resources to one that has become available: an account
+/// is subscribed to its own presence (§4.2.2).
+pub fn of_others(state: &State, link: &Arc<Link>) {
+    let others = state.resources.iter().filter(|other| !Arc::ptr_eq(&other.link, link));
+    for presence in others.filter_map(|other| other.presence.as_ref()) {
+        link.mailbox.put(|out| presence.write_to(&link.jid, out));
+    }
+}
+
 /// Writes a presence of the account to all its own available resources (§4.2.2).
 pub fn to_own(state: &State, own: &Jid, stanza: &Stanza) {
     for resource in state.resources.iter().filter(|resource: &&Resource| resource.is_available()) {

@@ -8,9 +8,11 @@ use smallvec::SmallVec;
 use verona_xmpp::jid::Jid;
 use verona_xmpp::stanza::Stanza;
 
+use crate::account::credentials::Record;
 use crate::account::roster::Roster;
 use crate::link::Link;
 use crate::store::shape::{Entry, Seq, Table};
+use crate::store::ticket::Ticket;
 
 /// An account's state, changed only within its turns.
 #[derive(Debug, Default)]
@@ -27,12 +29,16 @@ pub struct State {
     pub gone: bool,
     /// The operator lets nobody log in.
     pub disabled: bool,
+    /// What passwords are checked against, for the next login.
+    pub record: Option<Arc<Record>>,
     /// Microseconds since the epoch when its last available resource left; 0 for never.
     pub last_seen_micros: u64,
+    /// The same as it was last written to the store.
+    pub last_seen_saved_micros: u64,
 }
 
 /// Where an account's message log stands.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct LogState {
     /// The highest sequence number given out.
     pub last_seq: Seq,
@@ -42,6 +48,8 @@ pub struct LogState {
     pub offline_bytes: u64,
     /// A resource is being given what waits; nobody else gets it meanwhile.
     pub flushing: bool,
+    /// The last append, as long as it may still be on its way to the disk.
+    pub last_append: Option<Ticket>,
 }
 
 /// A connected resource.

@@ -2,17 +2,21 @@
 //! acts, and meets stanzas, requests and changes there.
 
 pub mod decision;
+pub mod fault;
 pub mod manifest;
 pub mod module;
 pub mod place;
 pub mod registry;
 pub mod reply;
+pub mod settings;
 
 pub use crate::host::HostSettings;
 pub use crate::server::{BeforeLogin, Change, Offering, Passage, Registry, Request};
 pub use decision::{Delivery, Direction, Keep, Phase, Verdict};
+pub use fault::ConfigError;
 pub use manifest::{Manifest, Spec};
-pub use module::{ConfigError, Module};
+pub use module::Module;
 pub use place::{Stage, Target};
 pub use registry::Hooks;
 pub use reply::{IqResult, Reply, only_child};
+pub use settings::{Key, NoSections, Sections, Settings};

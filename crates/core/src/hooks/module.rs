@@ -2,19 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::hooks::fault::ConfigError;
 use crate::hooks::manifest::Manifest;
 use crate::hooks::registry::Hooks;
+use crate::hooks::settings::{Sections, Settings};
 use crate::host::HostSettings;
 use crate::server::Registry;
-
-/// A fault in a module's section of the config.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ConfigError {
-    /// The key within the module's section, if one is to blame.
-    pub key: Option<String>,
-    /// What is wrong and how to mend it.
-    pub message: String,
-}
 
 /// One extension: what it offers, its settings, and where it acts. There is one instance per host.
 pub trait Module: Send + Sync + Sized + 'static {
@@ -22,7 +15,7 @@ pub trait Module: Send + Sync + Sized + 'static {
     const MANIFEST: Manifest;
 
     /// Its section of the config; `()` for none.
-    type Config: Default;
+    type Config: Settings;
 
     /// Makes the instance for a host.
     fn new(config: Self::Config, host: &HostSettings) -> Result<Self, ConfigError>;
@@ -31,14 +24,16 @@ pub trait Module: Send + Sync + Sized + 'static {
     fn hooks(on: &mut Hooks<'_, Self>);
 }
 
-/// Makes a module and registers its hooks.
-pub fn install<M: Module>(
-    config: M::Config,
+/// Makes a module, as its section of the config wants it, and registers its hooks.
+pub fn install<M: Module, S: Sections>(
+    sections: &S,
     host: &HostSettings,
     registry: &mut Registry,
-) -> Result<(), ConfigError> {
-    let module = Arc::new(M::new(config, host)?);
+) -> Result<(), S::Error> {
+    let name = M::MANIFEST.name;
+    let config = sections.read(name)?;
+    let module = M::new(config, host).map_err(|error| sections.fault(name, error))?;
     registry.manifests.push(M::MANIFEST);
-    M::hooks(&mut Hooks::new(registry, module, M::MANIFEST.loaded));
+    M::hooks(&mut Hooks::new(registry, Arc::new(module), M::MANIFEST.loaded));
     Ok(())
 }

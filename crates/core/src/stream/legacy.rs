@@ -10,7 +10,6 @@ use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
 use verona_xmpp::stanza::{IqType, Stanza};
 
-use crate::account::credentials;
 use crate::server::{Host, Seat, Server};
 use crate::stream::bind::bind;
 use crate::stream::login::note_failure;
@@ -82,7 +81,7 @@ async fn log_in(
     let (name, password, resource) = (field("username")?, field("password")?, field("resource")?);
     let refused = || StanzaError::new(Condition::NotAuthorized);
     let account = Jid::from_parts(Some(&name), host.jid.domain(), None).map_err(|_| refused())?;
-    let record = credentials::read(&*server.store, &account).await?;
+    let record = server.account_record(&account).await?;
     let (decoy, text) = (server.decoy.clone(), account.to_string());
     let proven = server.hashing.run(move || match record {
         Some(record) => record.credentials.check_plain(&password) && !record.disabled,

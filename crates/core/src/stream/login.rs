@@ -9,7 +9,6 @@ use verona_xmpp::sasl::error::SaslError;
 use verona_xmpp::sasl::record::Found;
 use verona_xmpp::sasl::server::{self as machine, Awaiting, Failure, Identity, Step};
 
-use crate::account::credentials;
 use crate::login::guard::Patience;
 use crate::server::Server;
 use crate::stream::features::Offers;
@@ -92,9 +91,9 @@ fn failure(error: SaslError) -> Step {
 
 async fn look_up(server: &Server, account: &str) -> Found {
     let Ok(jid) = Jid::parse(account) else { return Found::Unknown };
-    match credentials::read(&*server.store, &jid).await {
-        Ok(Some(record)) if record.disabled => Found::Disabled(record.credentials),
-        Ok(Some(record)) => Found::Active(record.credentials),
+    match server.account_record(&jid).await {
+        Ok(Some(record)) if record.disabled => Found::Disabled(record.credentials.clone()),
+        Ok(Some(record)) => Found::Active(record.credentials.clone()),
         Ok(None) => Found::Unknown,
         Err(error) => {
             tracing::error!(account, %error, "cannot read credentials");

@@ -31,10 +31,19 @@ impl Server {
         seat.link.mailbox.fall_asleep();
         tracing::info!(jid = %seat.link.jid, secs = managed.resume_secs, "session sleeps");
         let link = seat.link.clone();
+        let owner = seat.account.clone();
         self.sleepers.asleep(&id, &account, Box::new(Sleeper { seat, managed }));
         let server = self.clone();
+        // Looked at when it is among the sleepers: who removes or disables the account looks there
+        // when it has marked the account.
+        let ends = {
+            let state = owner.turn();
+            state.gone || state.disabled
+        };
         tokio::spawn(async move {
-            tokio::time::sleep(limit).await;
+            if !ends {
+                tokio::time::sleep(limit).await;
+            }
             server.end_sleeper(&account, &link).await;
         });
     }

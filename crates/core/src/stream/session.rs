@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use verona_xml::{Event, Frame, Scanner};
 use verona_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
 use verona_xmpp::ns;
-use verona_xmpp::stanza::Stanza;
+use verona_xmpp::stanza::{NotAStanza, Stanza};
 
 use crate::limits::{CLOSE_SECS, RESUME_SECS_MAX, UNCOMMITTED_PER_SESSION_MAX};
 use crate::mailbox::{Order, spare};
@@ -447,10 +447,15 @@ impl Command {
 }
 
 /// Hands one element on. None when it was no stanza and a module has heard it;
-/// `unsupported-stanza-type` when none knows it (RFC 6120 §4.9.3.24).
+/// `unsupported-stanza-type` when none knows it (RFC 6120 §4.9.3.24), and `policy-violation` when its
+/// namespaces, spelled out, make it too large.
 fn handle(server: &Arc<Server>, seat: &Seat, frame: &Frame<'_>) -> Result<Option<Step>, End> {
-    let Ok(stanza) = Stanza::adopt(frame, ns::CLIENT, Some(&seat.link.jid)) else {
-        return hear(seat, frame).map(|()| None);
+    let stanza = match Stanza::adopt(frame, ns::CLIENT, Some(&seat.link.jid)) {
+        Ok(stanza) => stanza,
+        Err(NotAStanza::TooLarge) => {
+            return Err(End::Error(StreamCondition::PolicyViolation.into()));
+        }
+        Err(_) => return hear(seat, frame).map(|()| None),
     };
     let back = stanza.clone();
     // A panic in a module ends its stanza, not the session.

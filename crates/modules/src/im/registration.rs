@@ -143,7 +143,7 @@ impl Registration {
             let meant = admin::address(&request.host, &name);
             if !meant.is_ok_and(|meant| meant == account) {
                 // §3.1.1: no second identity, and nobody else's password.
-                let error = StanzaError::new(Condition::NotAcceptable);
+                let error = StanzaError::new(Condition::BadRequest);
                 return Err(error.text("this is not your account"));
             }
         }
@@ -155,7 +155,7 @@ impl Registration {
         Ok(Reply::empty())
     }
 
-    /// §3.2: the result is written, then all sessions end. Afterwards it has nobody to go to.
+    /// §3.2: the result is written, then all sessions end.
     async fn remove(&self, request: &Request, account: &Jid, query: Element<'_>) -> IqResult {
         if query.children().count() != 1 {
             return Err(StanzaError::new(Condition::BadRequest));
@@ -167,7 +167,7 @@ impl Registration {
             }
         };
         admin::remove(&request.server, account, done).await?;
-        Ok(Reply::empty())
+        Ok(Reply::written())
     }
 }
 

@@ -122,6 +122,12 @@ impl Password {
     }
 }
 
+impl From<Password> for Zeroizing<String> {
+    fn from(password: Password) -> Self {
+        password.0
+    }
+}
+
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")

@@ -105,7 +105,7 @@ impl Config {
     pub fn sqlite_file(&self) -> Option<PathBuf> {
         match &self.storage.url {
             StorageUrl::Sqlite(file) => Some(self.data_dir.join(file)),
-            StorageUrl::Postgres(_) => None,
+            StorageUrl::Memory | StorageUrl::Postgres(_) => None,
         }
     }
 
@@ -343,11 +343,22 @@ impl ModuleTable {
         self.source.problem(&span, format!("[modules.{}]{place}: {message}", self.name))
     }
 
+    /// The keys that the file sets, in no order.
+    pub fn keys(&self) -> Vec<String> {
+        self.with_table(|table| {
+            Some(table.keys().map(|key| key.get_ref().clone().into_owned()).collect())
+        })
+        .unwrap_or_default()
+    }
+
     fn span_of(&self, key: &str) -> Option<Range<usize>> {
+        self.with_table(|table| table.get(key).map(Spanned::span))
+    }
+
+    fn with_table<T>(&self, look: impl FnOnce(&DeTable<'_>) -> Option<T>) -> Option<T> {
         let root = DeTable::parse(self.source.text()).ok()?;
         let modules = root.get_ref().get("modules")?.get_ref().as_table()?;
-        let table = modules.get(self.name.as_str())?.get_ref().as_table()?;
-        table.get(key).map(Spanned::span)
+        look(modules.get(self.name.as_str())?.get_ref().as_table()?)
     }
 }
 

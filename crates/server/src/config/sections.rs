@@ -167,6 +167,7 @@ section! {
     /// Where everything is kept.
     "[storage]" Storage {
         /// `sqlite:FILE`, relative to the data directory, or `postgres://USER:PASSWORD@HOST/DATABASE`.
+        /// `memory:` keeps nothing longer than the process lives, for tests.
         url: StorageUrl = StorageUrl::Sqlite("verona.db".into());
     }
 }

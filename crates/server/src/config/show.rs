@@ -132,7 +132,23 @@ pub fn reference() -> String {
     describe::<S2s>(&mut text);
     describe::<Dns>(&mut text);
     describe::<Log>(&mut text);
+    modules(&mut text);
     text
+}
+
+/// The sections of the modules that have keys.
+fn modules(text: &mut String) {
+    let sections = verona_modules::install::SECTIONS.iter();
+    for section in sections.filter(|section| !section.keys.is_empty()) {
+        let _ = write!(
+            text,
+            "\n## `[modules.{}]`\n\n| Key | What it does |\n|---|---|\n",
+            section.name
+        );
+        for key in section.keys {
+            let _ = writeln!(text, "| `{}` | {} |", key.name, key.doc);
+        }
+    }
 }
 
 fn describe<T: Section>(text: &mut String) {

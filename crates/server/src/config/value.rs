@@ -82,6 +82,8 @@ pub enum LogFormat {
 /// The store that keeps everything.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum StorageUrl {
+    /// Nothing is kept longer than the process lives.
+    Memory,
     /// A SQLite file, relative to the data directory.
     Sqlite(PathBuf),
     /// A PostgreSQL database; the URL can hold a password.
@@ -237,6 +239,7 @@ text! {
     SocketAddr, "an address such as \"[::]:5222\"", open address, Self::to_string;
     StorageUrl, "\"sqlite:FILE\" or \"postgres://...\"", hidden storage_url, |url| match url {
         StorageUrl::Sqlite(file) => format!("sqlite:{}", file.display()),
+        StorageUrl::Memory => "memory:".to_owned(),
         StorageUrl::Postgres(_) => "postgres://***".to_owned(),
     };
     String, "a text", open |text| Ok(text.to_owned()), Self::clone;
@@ -286,6 +289,9 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 fn storage_url(text: &str) -> Result<StorageUrl, String> {
     if let Some(file) = text.strip_prefix("sqlite:") {
         return path(file).map(StorageUrl::Sqlite).map_err(|_| "the file has no name".to_owned());
+    }
+    if text == "memory:" {
+        return Ok(StorageUrl::Memory);
     }
     if text.starts_with("postgres://") || text.starts_with("postgresql://") {
         return Ok(StorageUrl::Postgres(Secret(text.to_owned())));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
+use rustls::crypto::aws_lc_rs::{self, Ticketer};
 
 use crate::tls::certificate::{Certificate, CertificateError};
 use crate::tls::door::Door;
@@ -56,11 +56,21 @@ pub struct Reloaded {
     pub refused: Vec<CertificateError>,
 }
 
+/// What we speak, best first: suites with the hash that processors have instructions for.
+fn provider() -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites.sort_by_key(|suite| {
+        let name = suite.suite().as_str().unwrap_or_default();
+        (!name.starts_with("TLS13"), !name.contains("AES_128"))
+    });
+    provider
+}
+
 impl Certificates {
     /// Reads the certificates of all sites below a directory; a site without one gets a self-signed
     /// one. The first site answers peers that name no domain.
     pub fn open(dir: &Path, sites: Vec<Site>) -> Result<Self, Vec<CertificateError>> {
-        let provider = Arc::new(default_provider());
+        let provider = Arc::new(provider());
         let (read, refused) = read_all(dir, sites, None);
         if !refused.is_empty() {
             return Err(refused);

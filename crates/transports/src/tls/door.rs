@@ -55,6 +55,9 @@ impl Door {
         // RFC 9325 §3.5: without the extended master secret a TLS 1.2 session can be confused with
         // another, and channel binding binds nothing.
         config.require_ems = true;
+        // RFC 9325 §4.2 leaves the order to us: AES-128 with SHA-256 costs a third less than AES-256
+        // with SHA-384 where both have instructions of their own.
+        config.ignore_client_order = true;
         // RFC 9325 §3.4: sessions live in tickets, whose keys rotate by hours; the server keeps none.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = ticketer.clone();

@@ -1,0 +1,34 @@
+//! How the server asks entities something, on behalf of an address that it serves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use verona_xml::Writer;
+use verona_xmpp::jid::Jid;
+use verona_xmpp::ns;
+use verona_xmpp::stanza::{IqType, Stanza};
+
+use crate::limits::QUESTION_SECS;
+use crate::server::Server;
+
+impl Server {
+    /// Asks an entity with an IQ of type get, from one of our addresses; `payload` is XML that the
+    /// server wrote. The result, or None: an error came, nothing came in time, or too much is being
+    /// asked already.
+    pub async fn inquire(
+        self: &Arc<Self>,
+        asker: &Jid,
+        asked: &Jid,
+        payload: &str,
+    ) -> Option<Stanza> {
+        let mut question = self.questions.open(asker, asked)?;
+        let mut writer = Writer::new(ns::CLIENT);
+        writer.start("iq", ns::CLIENT).attr("to", asked.as_str()).attr("from", asker.as_str());
+        writer.attr("id", &question.id).attr("type", "get").raw(payload).end();
+        let request = Stanza::parse(&writer.finish()).ok()?;
+        self.send(vec![request]).await;
+        let patience = Duration::from_secs(QUESTION_SECS);
+        let answer = tokio::time::timeout(patience, question.answer()).await.ok()??;
+        (answer.iq_type() == Some(IqType::Result)).then_some(answer)
+    }
+}

@@ -1,0 +1,180 @@
+//! XEP-0313: Message Archive Management, with the preferences of XEP-0441 and the tombstones of
+//! XEP-0424. What is kept is decided in the turn of the account; the archive is its log, read by page.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use verona_core::account::backlog::READS_ARCHIVE;
+use verona_core::account::keep::settled;
+use verona_core::hooks::{
+    ConfigError, Delivery, Direction, Hooks, HostSettings, IqResult, Key, Manifest, Module,
+    Passage, Phase, Reply, Request, Settings, Spec, Target,
+};
+use verona_core::store::batch::Batch;
+use verona_xmpp::error::{Condition, StanzaError};
+use verona_xmpp::jid::Jid;
+use verona_xmpp::ns::MAM as NS;
+use verona_xmpp::stanza::Kind;
+
+use crate::archive::answer;
+use crate::archive::content::is_for_archive;
+use crate::archive::find::Archive;
+use crate::archive::prefs::{PREFERENCES, Prefs};
+use crate::archive::query::{self, Query};
+
+const NS_EXTENDED: &str = "urn:xmpp:mam:2#extended";
+const NS_GROUPCHAT_FIELD: &str = "urn:xmpp:mam:2#groupchat-field";
+
+/// What an operator may set.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Whether messages are archived.
+    pub enabled: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
+
+impl Settings for Config {
+    const KEYS: &'static [Key] = &[Key {
+        name: "enabled",
+        doc: "Whether messages are archived. What is archived already can be read either way.",
+    }];
+}
+
+/// The module.
+pub struct Mam {
+    config: Config,
+}
+
+impl Module for Mam {
+    const MANIFEST: Manifest = Manifest {
+        name: "mam",
+        specs: &[Spec("XEP-0313", "1.1.3"), Spec("XEP-0441", "0.2.0")],
+        account_features: &[NS, NS_EXTENDED, NS_GROUPCHAT_FIELD],
+        loaded: &[PREFERENCES],
+        ..Manifest::EMPTY
+    };
+
+    type Config = Config;
+
+    fn new(config: Config, _: &HostSettings) -> Result<Self, ConfigError> {
+        Ok(Self { config })
+    }
+
+    fn hooks(on: &mut Hooks<'_, Self>) {
+        on.part::<Prefs>();
+        on.iq_set(Target::Own, NS, "query", Self::read);
+        on.iq_get(Target::Own, NS, "query", Self::fields);
+        on.iq_get(Target::Own, NS, "metadata", Self::metadata);
+        on.iq_get(Target::Own, NS, "prefs", Self::read_prefs);
+        on.iq_set(Target::Own, NS, "prefs", Self::change_prefs);
+        for name in ["query", "metadata", "prefs"] {
+            on.iq_get(Target::Account, NS, name, Self::refuse);
+            on.iq_set(Target::Account, NS, name, Self::refuse);
+        }
+        on.message(Direction::Inbound, Phase::Keep, Self::keep_received);
+        on.message(Direction::Outbound, Phase::Keep, Self::keep_sent);
+    }
+}
+
+impl Mam {
+    /// §4: a page of the archive, and then the result.
+    async fn read(self: Arc<Self>, request: Request) -> IqResult {
+        let account = request.own()?;
+        let Some(link) = &request.link else { return Err(Condition::Forbidden.into()) };
+        let query = Query::read(request.tree()?.root())?;
+        settled(&request.server, account).await?;
+        let found = Archive { server: &request.server, account }.find(&query).await?;
+        answer::write_results((&request.server, account), link, &query, &found).await?;
+        if query.catches_up() {
+            let mut state = account.turn();
+            let resource = state.resource_of_mut(link);
+            if let Some(resource) = resource.filter(|resource| !resource.is_available()) {
+                resource.mark(READS_ARCHIVE, true);
+            }
+        }
+        Ok(answer::fin(&request.server, &found))
+    }
+
+    /// §4.1.5: what a query may ask for.
+    async fn fields(self: Arc<Self>, request: Request) -> IqResult {
+        request.own()?;
+        Ok(Reply::with(|writer| {
+            writer.start("query", NS);
+            query::write_fields(writer);
+            writer.end();
+        }))
+    }
+
+    /// §5: the first and the last message.
+    async fn metadata(self: Arc<Self>, request: Request) -> IqResult {
+        let account = request.own()?;
+        settled(&request.server, account).await?;
+        let archive = Archive { server: &request.server, account };
+        let first = archive.end(false).await?;
+        let last = archive.end(true).await?;
+        Ok(answer::metadata(&request.server, first.zip(last)))
+    }
+
+    /// XEP-0441 §2.1
+    async fn read_prefs(self: Arc<Self>, request: Request) -> IqResult {
+        let account = request.own()?;
+        let prefs = account.turn().part::<Prefs>().cloned().unwrap_or_default();
+        Ok(Reply::with(|writer| prefs.write(writer)))
+    }
+
+    /// XEP-0441 §2.1: the answer shows what holds from now on.
+    async fn change_prefs(self: Arc<Self>, request: Request) -> IqResult {
+        let account = request.own()?;
+        let prefs = Prefs::read(request.tree()?.root())?;
+        let edit = account.edit(&request.server).await;
+        let mut batch = Batch::new();
+        if prefs == Prefs::default() {
+            batch.delete(PREFERENCES, &account.owner, "");
+        } else {
+            batch.put(PREFERENCES, &account.owner, "", prefs.encode());
+        }
+        edit.commit(batch).await?;
+        *account.turn().part_mut::<Prefs>() = prefs.clone();
+        Ok(Reply::with(|writer| prefs.write(writer)))
+    }
+
+    /// §8.1: another's archive; the same answer whether there is such an account or not.
+    async fn refuse(self: Arc<Self>, _: Request) -> IqResult {
+        Err(StanzaError::new(Condition::Forbidden))
+    }
+
+    /// §6.1.1: what the account receives. What is refused, or reaches nobody and does not wait, is
+    /// nothing it would have received.
+    fn keep_received(&self, passage: &mut Passage<'_>) {
+        let Kind::Message(kind) = passage.stanza.kind() else { return };
+        let arrives = match &passage.delivery {
+            Delivery::To(places) => !places.is_empty() || passage.keep.offline,
+            Delivery::Bounce(_) | Delivery::Ignore => false,
+        };
+        if arrives && is_for_archive(kind, passage.stanza) {
+            passage.keep.archive |= self.wants(passage, passage.stanza.from());
+        }
+    }
+
+    /// §6.1.1: what the account sends. A message to itself comes back, and is archived then: once.
+    fn keep_sent(&self, passage: &mut Passage<'_>) {
+        let Kind::Message(kind) = passage.stanza.kind() else { return };
+        let to_self = passage.stanza.to().is_none_or(|to| to.same_bare(&passage.account.jid));
+        if !to_self && is_for_archive(kind, passage.stanza) {
+            passage.keep.archive |= self.wants(passage, passage.stanza.to());
+        }
+    }
+
+    /// XEP-0441 §2.3: whether messages from or to somebody are to be archived.
+    fn wants(&self, passage: &Passage<'_>, target: Option<&Jid>) -> bool {
+        let Some(target) = target.filter(|_| self.config.enabled) else { return false };
+        let prefs = passage.state.part::<Prefs>();
+        prefs.is_none_or(|prefs| prefs.want(target, &passage.state.roster))
+    }
+}

@@ -1,0 +1,61 @@
+//! What the attacks have in common.
+
+use verona_testkit::address::Address;
+use verona_testkit::fortress::{Fortress, POSITIONS, Stage};
+use verona_testkit::node::{NS_CLIENT, NS_STREAM};
+use verona_testkit::place::Security;
+use verona_testkit::raw::Raw;
+
+/// The domain that most attacks are for.
+pub const HOST: &str = "capulet.lit";
+
+/// A stream header as it should be.
+pub fn header(to: &str) -> String {
+    format!(
+        "<?xml version='1.0'?><stream:stream to='{to}' version='1.0' xmlns='{NS_CLIENT}' \
+         xmlns:stream='{NS_STREAM}'>"
+    )
+}
+
+/// Somebody without an account.
+pub fn nobody() -> Address {
+    Address { local: "nobody".to_owned(), domain: HOST.to_owned(), resource: "r".to_owned() }
+}
+
+/// Whether floods are to be as long as they are meant to be.
+pub fn is_long() -> bool {
+    std::env::var("VERONA_ATTACKS").is_ok_and(|mode| mode == "long")
+}
+
+/// A connection at a stage, from an address of its own; the server chooses the resource.
+pub async fn at(fortress: &Fortress, door: Security, stage: Stage, who: &Address) -> Raw {
+    let mut who = who.clone();
+    who.resource.clear();
+    let raw = fortress.reach(&fortress.gate(door), stage, &who).await;
+    raw.unwrap_or_else(|trouble| panic!("at {door:?}, {stage:?}: {trouble}"))
+}
+
+/// Sends bytes at each stage of each door; each stream must end with this error.
+pub async fn refused_everywhere(fortress: &Fortress, bytes: &[u8], condition: &str) {
+    let who = fortress.guest();
+    for (door, stage) in POSITIONS {
+        refused_at(fortress, (door, stage), &who, bytes, condition).await;
+    }
+}
+
+/// Sends bytes; the stream must end with this error.
+pub async fn refused_at(
+    fortress: &Fortress,
+    (door, stage): (Security, Stage),
+    who: &Address,
+    bytes: &[u8],
+    condition: &str,
+) {
+    let mut raw = at(fortress, door, stage, who).await;
+    // The server may close before all is sent.
+    let _ = raw.send(bytes).await;
+    if let Err(trouble) = raw.expect_stream_error(condition).await {
+        let shown: String = String::from_utf8_lossy(bytes).chars().take(120).collect();
+        panic!("at {door:?}, {stage:?}: {shown:?}: {trouble}");
+    }
+}
