@@ -359,9 +359,6 @@ pub struct Passage<'a> {
     pub link: Option<&'a Arc<Link>>,
     /// Why it is kept; set before the keep phase by the rules of RFC 6121 §8.5.
     pub keep: Keep,
-    /// The id under which it was kept, when outbound; known in the copy phase. An inbound stanza
-    /// carries it.
-    pub kept_id: Option<String>,
     /// Where it goes, when inbound; decided before the keep phase.
     pub delivery: Delivery,
     /// Stanzas to be routed when the turn is over, by the router alone.
