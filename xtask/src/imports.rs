@@ -28,8 +28,8 @@ pub fn upward_crates(tree: &Tree) -> Vec<String> {
     for cargo in &tree.cargo {
         let Some(home) = cargo.path.strip_prefix("crates/") else { continue };
         let Some(home) = home.strip_suffix("/Cargo.toml") else { continue };
-        // Fuzz targets are no part of the workspace; nothing can depend on them.
-        if home.ends_with("/fuzz") {
+        // A folder within a crate, such as its fuzz targets, is a workspace of its own.
+        if home.contains('/') {
             continue;
         }
         let Some(height) = height(home) else {

@@ -104,7 +104,7 @@ impl<'a, M: Send + Sync + 'static> Hooks<'a, M> {
         list.push(Box::new(move |passage| watch(&module, passage)));
     }
 
-    /// Hears when a resource's availability changes.
+    /// Hears when a resource's availability changes, and when an available one is resumed.
     pub fn change(&mut self, watch: fn(&M, &mut Change<'_>)) {
         let module = self.module.clone();
         self.registry.changes.push(Box::new(move |change| watch(&module, change)));

@@ -111,6 +111,7 @@ async fn enter_managed(
     managed.asked = false;
     seat.link.mailbox.wake_up();
     server.sleepers.awake(&managed.id, &seat.account.owner, seat.clone());
+    server.returns(&seat).await;
     tracing::info!(jid = %seat.link.jid, "session resumed");
     Ok(Some(Entered { seat, managed: Some(Box::new(managed)), first }))
 }
