@@ -112,7 +112,7 @@ async fn enter_managed(
     seat.link.mailbox.wake_up();
     server.sleepers.awake(&managed.id, &seat.account.owner, seat.clone());
     server.returns(&seat).await;
-    tracing::info!(jid = %seat.link.jid, "session resumed");
+    tracing::info!(stream = %open.id, jid = %seat.link.jid, "session resumed");
     Ok(Some(Entered { seat, managed: Some(Box::new(managed)), first }))
 }
 

@@ -65,7 +65,7 @@ impl Client {
         let Self { mut open, .. } = self;
         open.wire.settle();
         let unread = open.take_unread();
-        Session::new(open.server, entered, open.wire, open.scanner, unread)
+        Session::new(open.server, entered, open.wire, open.scanner, unread).on_stream(open.id)
     }
 
     /// The first header must come soon.

@@ -50,7 +50,8 @@ pub async fn sasl(open: &mut Open, auth: &Tree, offers: &Offers) -> Result<Resul
                 };
                 let Ok(account) = Jid::parse(account) else { return Err(End::Closed) };
                 tracing::info!(
-                    %account, mechanism = success.mechanism.name(), peer = %open.wire.peer(),
+                    stream = %open.id, %account, mechanism = success.mechanism.name(),
+                    peer = %open.wire.peer(),
                     "logged in"
                 );
                 let data = success.data.as_deref().map(encoding::encode).unwrap_or_default();
@@ -118,7 +119,8 @@ async fn on_pool(server: &Server, check: machine::Check) -> Step {
 async fn refuse(open: &mut Open, failure: &Failure) -> Result<(), End> {
     let peer = open.wire.peer();
     tracing::warn!(
-        %peer, account = failure.account.as_deref().unwrap_or("?"), error = %failure.error,
+        stream = %open.id, %peer, account = failure.account.as_deref().unwrap_or("?"),
+        error = %failure.error,
         cause = failure.cause, "login failed"
     );
     note_failure(&open.server, peer).await;

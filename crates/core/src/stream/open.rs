@@ -28,6 +28,8 @@ pub struct Open {
     pub wire: Box<dyn Wire>,
     /// What reads it.
     pub scanner: Scanner,
+    /// The id that our header gave the stream (RFC 6120 §4.7.3); empty before there is one.
+    pub id: Box<str>,
     unread: Vec<u8>,
     taken: usize,
     /// Elements and bytes read so far, against floods before login.
@@ -101,6 +103,7 @@ impl Open {
             server,
             wire,
             scanner: Scanner::stream(limits),
+            id: Box::default(),
             unread: Vec::new(),
             taken: 0,
             elements: 0,
@@ -201,6 +204,7 @@ impl Open {
     /// Answers the peer's header with ours (RFC 6120 §4.2, §4.7).
     pub async fn answer_header(&mut self, reply: &Opening<'_>) -> Result<(), End> {
         self.opened = true;
+        self.id = reply.id.map(Into::into).unwrap_or_default();
         let mut text = Vec::new();
         reply.write(&mut text);
         self.send_bytes(&text).await
@@ -240,7 +244,7 @@ impl Open {
             End::Gone => return,
             End::Closed => {}
             End::Error(error) => {
-                tracing::debug!(peer = %who, %error, "stream ends");
+                tracing::debug!(stream = %self.id, peer = %who, %error, "stream ended");
                 if !self.opened {
                     let id = token::random();
                     let opening = Opening {

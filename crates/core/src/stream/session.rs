@@ -41,6 +41,8 @@ pub struct Session {
     seat: Seat,
     wire: Box<dyn Wire>,
     scanner: Scanner,
+    /// The id of the stream, for the log.
+    stream: Box<str>,
     /// Received, and not looked at because a stanza before it is still in hand.
     rest: Vec<u8>,
     writing: Vec<u8>,
@@ -85,6 +87,7 @@ impl Session {
             seat: entered.seat,
             wire,
             scanner,
+            stream: Box::default(),
             rest: unread,
             writing: entered.first,
             written: 0,
@@ -94,6 +97,11 @@ impl Session {
             should_tell: false,
             pace: Pace::default(),
         }
+    }
+
+    /// Says which stream it is, for the log.
+    pub fn on_stream(self, id: Box<str>) -> Self {
+        Self { stream: id, ..self }
     }
 
     /// Runs the session to the end of its stream.
@@ -353,6 +361,13 @@ impl Session {
 
     /// The stream has ended: the session sleeps or ends.
     async fn finish(mut self, end: End) {
+        let why = match &end {
+            End::Gone => "connection lost".to_owned(),
+            End::Closed => "closed by the client".to_owned(),
+            End::Error(error) | End::Yielded(Some(error)) => error.to_string(),
+            End::Yielded(None) => "the session goes on without it".to_owned(),
+        };
+        tracing::info!(stream = %self.stream, jid = %self.seat.link.jid, why, "stream ended");
         if let Some(later) = self.later.take() {
             let kept = later.await;
             self.handled(kept);
@@ -377,7 +392,6 @@ impl Session {
                 server.put_to_sleep(seat, *managed);
             }
             (End::Gone | End::Yielded(_), managed) => {
-                tracing::info!(jid = %seat.link.jid, "connection lost");
                 server
                     .lay_to_rest(&seat, managed.map(|managed| *managed).unwrap_or_default())
                     .await;
@@ -392,7 +406,6 @@ impl Session {
                 self.close(&[], None).await;
             }
             (End::Error(error), managed) => {
-                tracing::info!(jid = %seat.link.jid, %error, "session ends");
                 server
                     .lay_to_rest(&seat, managed.map(|managed| *managed).unwrap_or_default())
                     .await;
