@@ -138,6 +138,30 @@ async fn a_line_break_behind_starttls_and_login_is_passed_over() {
     raw.ping(HOSTS[0]).await.unwrap();
 }
 
+#[tokio::test]
+async fn the_log_names_stream_and_account_from_login_to_end() {
+    let Some(fortress) = fortress() else { return };
+    let who = fortress.guest();
+    let gate = fortress.gate(Security::Tls);
+    let mut raw = fortress.reach(&gate, Stage::Bound, &who).await.unwrap();
+    raw.send(b"</stream:stream>").await.unwrap();
+    raw.rest().await.unwrap();
+    let mut raw = fortress.reach(&gate, Stage::Secured, &who).await.unwrap();
+    raw.send(b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AHgAeQ==</auth>")
+        .await
+        .unwrap();
+    raw.element().await.unwrap();
+    let log = fortress.log();
+    for (event, account) in [
+        (" logged in ", format!("account={} ", who.bare())),
+        (" stream ended ", format!("jid={}/{} ", who.bare(), who.resource)),
+        (" login failed ", "account=".to_owned()),
+    ] {
+        let line = log.lines().find(|line| line.contains(event)).expect(event);
+        assert!(line.contains(" stream=") && line.contains(&account), "{line}");
+    }
+}
+
 /// Writes a certificate for a domain where the server looks for it.
 fn certify(dir: &Path, domain: &str) -> CertificateDer<'static> {
     let made = rcgen::generate_simple_self_signed([domain.to_owned()]).expect("a certificate");

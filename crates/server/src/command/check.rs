@@ -13,7 +13,10 @@ use crate::command::running::ask_status;
 use crate::config::load::Config;
 use crate::config::problem::Problems;
 use crate::control::protocol::Status;
+use crate::settings::hosts;
 use crate::storage;
+
+const WILL_NOT_START: &str = "mend this line; `verona serve` will not start";
 
 /// Looks at everything and tells it; fails when there is an error among it.
 pub fn run(config: Result<Config, Problems>, args: Json) -> Result<(), Failure> {
@@ -39,12 +42,17 @@ fn broken(problem: &crate::config::problem::Problem) -> Finding {
         Some(line) => format!("config {place}:{line}"),
         None => format!("config {place}"),
     };
-    Finding::error(subject, &problem.message, "mend this line; `verona serve` will not start")
+    Finding::error(subject, &problem.message, WILL_NOT_START)
 }
 
 fn look(config: &Config) -> Vec<Finding> {
     let running = ask_status(config).ok();
     let mut findings = config_check::look(config);
+    // What only the modules can judge: their own sections.
+    if let Err(problem) = hosts(config) {
+        let subject = "config, the sections of the modules";
+        findings.push(Finding::error(subject, problem, WILL_NOT_START));
+    }
     findings.extend(machine::data_dir(config));
     findings.extend(store(config, running.as_ref()));
     findings.extend(certificates::look(config, SystemTime::now()));
