@@ -49,14 +49,24 @@ pub struct Session {
     written: usize,
     /// What the stanza in hand waits for.
     later: Option<BoxFuture<'static, Vec<Kept>>>,
-    /// Messages on their way to the disk, in the order in which they came, each with its number
-    /// among the stanzas of a managed stream.
-    uncommitted: VecDeque<(u32, Kept)>,
+    /// Messages on their way to the disk, in the order in which they came.
+    uncommitted: VecDeque<Uncommitted>,
+    /// The message that was settled last has been sent back.
+    has_bounced: bool,
     /// The counters of a managed stream (XEP-0198).
     managed: Option<Box<Managed>>,
     /// A commit has moved `h`: the client is told.
     should_tell: bool,
     pace: Pace,
+}
+
+/// A message on its way to a log.
+struct Uncommitted {
+    /// Its number among the stanzas of a managed stream.
+    number: u32,
+    /// It is not another log of the message before.
+    is_first: bool,
+    kept: Kept,
 }
 
 /// Why a session's stream ended.
@@ -93,6 +103,7 @@ impl Session {
             written: 0,
             later: None,
             uncommitted: VecDeque::new(),
+            has_bounced: false,
             managed: entered.managed,
             should_tell: false,
             pace: Pace::default(),
@@ -138,16 +149,27 @@ impl Session {
 
     /// Moves `h` over what has been committed, and tells senders of what could not be kept.
     fn poll_commits(&mut self, context: &mut Context<'_>) {
-        while let Some((_, first)) = self.uncommitted.front_mut() {
-            let Poll::Ready(outcome) = Pin::new(&mut first.ticket).poll(context) else { return };
-            let Some((_, kept)) = self.uncommitted.pop_front() else { return };
+        while let Some(first) = self.uncommitted.front_mut() {
+            let ticket = Pin::new(&mut first.kept.ticket);
+            let Poll::Ready(outcome) = ticket.poll(context) else { return };
+            let Some(settled) = self.uncommitted.pop_front() else { return };
             self.should_tell = true;
-            if let Err(error) = outcome
-                && let Some(later) = not_kept(&self.server, &kept.stanza, &error)
-            {
+            if let Some(later) = self.settle(&settled, outcome) {
                 tokio::spawn(later);
             }
         }
+    }
+
+    /// Sends a message back that a log has lost: once, however many logs it was for.
+    fn settle(
+        &mut self,
+        settled: &Uncommitted,
+        outcome: Result<(), StoreError>,
+    ) -> Option<BoxFuture<'static, Vec<Kept>>> {
+        self.has_bounced &= !settled.is_first;
+        let error = outcome.err().filter(|_| !self.has_bounced)?;
+        self.has_bounced = true;
+        not_kept(&self.server, &settled.kept.stanza, &error)
     }
 
     fn poll_later(&mut self, context: &mut Context<'_>) {
@@ -168,15 +190,20 @@ impl Session {
             }
             None => 0,
         };
-        self.uncommitted.extend(kept.into_iter().map(|kept| (number, kept)));
+        let logs = kept.into_iter().enumerate();
+        self.uncommitted.extend(logs.map(|(n, kept)| Uncommitted {
+            number,
+            is_first: n == 0,
+            kept,
+        }));
     }
 
     /// The longest prefix of the client's stanzas that are durable or need no keeping.
     fn durable(&self, managed: &Managed) -> u32 {
         match self.uncommitted.front() {
             // What came before the stream was managed has no number.
-            Some((0, _)) => 0,
-            Some((number, _)) => number.wrapping_sub(1),
+            Some(Uncommitted { number: 0, .. }) => 0,
+            Some(first) => first.number.wrapping_sub(1),
             None => managed.received,
         }
     }
@@ -372,10 +399,9 @@ impl Session {
             let kept = later.await;
             self.handled(kept);
         }
-        for (_, kept) in std::mem::take(&mut self.uncommitted) {
-            if let Err(error) = kept.ticket.await
-                && let Some(later) = not_kept(&self.server, &kept.stanza, &error)
-            {
+        for mut left in std::mem::take(&mut self.uncommitted) {
+            let outcome = (&mut left.kept.ticket).await;
+            if let Some(later) = self.settle(&left, outcome) {
                 later.await;
             }
         }
