@@ -3,6 +3,7 @@
 
 pub mod account;
 mod asking;
+pub mod chores;
 pub mod clock;
 pub mod delivery;
 pub mod held;

@@ -111,6 +111,9 @@ impl Limits {
     }
 }
 
+/// Seconds between two rounds of what modules do without being asked.
+pub const CHORES_SECS: u64 = 15 * 60;
+
 /// Bytes that may wait for the store's writer before submitters are paused: about a second of what
 /// one disk takes, so that a slow disk shows as latency and not as memory.
 pub const WRITER_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -264,6 +264,22 @@ impl Server {
         trail.extend(sends);
     }
 
+    /// A session is resumed. What modules remember of its resource only in memory may be gone, if
+    /// the server was restarted meanwhile, so they hear of it as of a presence sent anew.
+    pub(crate) async fn returns(self: &Arc<Self>, seat: &Seat) {
+        let mut sends = Vec::new();
+        {
+            let mut state = seat.account.turn();
+            let resource = state.resource_of(&seat.link);
+            let presence = resource.and_then(|resource| resource.presence.clone());
+            let Some(presence) = presence else { return };
+            let (to, probes, was_available) = (Vec::new(), Vec::new(), true);
+            let nobody = Broadcast { to, probes, was_available };
+            self.tell_modules(seat, &mut state, &nobody, &presence, &mut sends);
+        }
+        self.send(sends).await;
+    }
+
     fn tell_modules(
         self: &Arc<Self>,
         seat: &Seat,

@@ -91,6 +91,18 @@ impl Trail {
         }
     }
 
+    /// Writes the result of a request that the session in hand has made; false when another made it.
+    /// Most answers go this way, and large ones are not worth an index.
+    pub fn answer_with(&mut self, iq: &Stanza, payload: &str) -> bool {
+        let Some(origin) = self.origin.clone() else { return false };
+        if iq.from() != Some(&origin.jid) {
+            return false;
+        }
+        let put = origin.mailbox.put(|out| iq.write_result(payload, out));
+        self.note(&origin, put);
+        true
+    }
+
     /// Writes a stanza to a session.
     pub fn write(&mut self, link: &Arc<Link>, stanza: &Stanza) -> Put {
         self.write_for(link, stanza, stanza.text())

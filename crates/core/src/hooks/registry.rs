@@ -13,7 +13,8 @@ use crate::hooks::decision::{Direction, Phase, Verdict};
 use crate::hooks::place::{Stage, Target};
 use crate::hooks::reply::{Answer, IqResult};
 use crate::server::{
-    Answering, BeforeLogin, Change, Key, Offering, Passage, Registering, Registry, Request, Seat,
+    Answering, BeforeLogin, Change, Host, Key, Offering, Passage, Registering, Registry, Request,
+    Seat, Server,
 };
 use crate::store::shape::Table;
 
@@ -103,7 +104,7 @@ impl<'a, M: Send + Sync + 'static> Hooks<'a, M> {
         list.push(Box::new(move |passage| watch(&module, passage)));
     }
 
-    /// Hears when a resource's availability changes.
+    /// Hears when a resource's availability changes, and when an available one is resumed.
     pub fn change(&mut self, watch: fn(&M, &mut Change<'_>)) {
         let module = self.module.clone();
         self.registry.changes.push(Box::new(move |change| watch(&module, change)));
@@ -123,6 +124,17 @@ impl<'a, M: Send + Sync + 'static> Hooks<'a, M> {
         let module = self.module.clone();
         let boxed: Registering = Box::new(move |request| Box::pin(answer(module.clone(), request)));
         self.registry.before_login.push((ns, boxed));
+    }
+
+    /// Does something for the host from time to time, some minutes apart.
+    pub fn chore<F>(&mut self, chore: fn(Arc<M>, Arc<Server>, Arc<Host>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let module = self.module.clone();
+        self.registry
+            .chores
+            .push(Box::new(move |server, host| Box::pin(chore(module.clone(), server, host))));
     }
 
     /// Adds identities or forms to the answer to disco#info (XEP-0030 §3.1, XEP-0128 §2).
