@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use verona_xmpp::error::StreamError;
 
 use crate::limits::{ASLEEP_BYTES_MAX, ASLEEP_STANZAS_MAX, MAILBOX_BYTES_HARD, MAILBOX_BYTES_MAX};
+use crate::store::shape::Seq;
 
 /// The queue in front of one session.
 #[derive(Debug, Default)]
@@ -21,7 +22,7 @@ pub struct Mailbox {
 struct Inner {
     waiting: Vec<u8>,
     /// Where each stanza in `waiting` ends, when they are counted (XEP-0198).
-    ends: Option<Vec<u32>>,
+    ends: Option<Vec<StanzaEnd>>,
     order: Option<Box<Order>>,
     state: State,
     /// The task that owns the session.
@@ -53,13 +54,22 @@ pub enum Order {
     Yield(Option<StreamError>),
 }
 
+/// Where a stanza ends, and its place in the account's log; 0 when it is in none.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct StanzaEnd {
+    /// Bytes up to its end.
+    pub at: u32,
+    /// Its place in the log.
+    pub seq: Seq,
+}
+
 /// What the owner takes at once.
 #[derive(Debug)]
 pub struct Taken {
     /// What is to be written.
     pub bytes: Vec<u8>,
     /// Where each stanza ends in it, when they are counted.
-    pub ends: Vec<u32>,
+    pub ends: Vec<StanzaEnd>,
     /// What to do when it is written.
     pub order: Option<Order>,
 }
@@ -80,6 +90,11 @@ pub enum Put {
 impl Mailbox {
     /// Appends what `write` writes, and rings the bell.
     pub fn put(&self, write: impl FnOnce(&mut Vec<u8>)) -> Put {
+        self.put_kept(0, write)
+    }
+
+    /// The same with a message that has a place in the account's log.
+    pub fn put_kept(&self, seq: Seq, write: impl FnOnce(&mut Vec<u8>)) -> Put {
         let mut inner = self.inner.lock();
         if inner.state == State::Closed || inner.waiting.len() > MAILBOX_BYTES_HARD {
             return Put::Refused;
@@ -93,7 +108,7 @@ impl Mailbox {
         write(&mut inner.waiting);
         let end = u32::try_from(inner.waiting.len()).unwrap_or(u32::MAX);
         if let Some(ends) = &mut inner.ends {
-            ends.push(end);
+            ends.push(StanzaEnd { at: end, seq });
         }
         let put = if inner.waiting.len() > MAILBOX_BYTES_MAX { Put::Crowded } else { Put::Taken };
         let owner = inner.owner.take();
@@ -142,6 +157,17 @@ impl Mailbox {
     /// For the owner: notes from now on where each stanza ends.
     pub fn count_stanzas(&self) {
         self.inner.lock().ends = Some(Vec::new());
+    }
+
+    /// Whether the owner is told which stanzas the peer has got (XEP-0198 §4).
+    pub fn counts_stanzas(&self) -> bool {
+        self.inner.lock().ends.is_some()
+    }
+
+    /// Whether a put would be refused because the session sleeps and holds all that it may.
+    pub fn has_overslept(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.state == State::Asleep && inner.is_full_asleep()
     }
 
     /// For the owner: keeps what arrives until somebody takes over, up to a bound.

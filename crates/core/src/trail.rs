@@ -14,6 +14,7 @@ use crate::hooks::decision::Verdict;
 use crate::hooks::reply::Answer;
 use crate::link::Link;
 use crate::mailbox::Put;
+use crate::store::shape::Seq;
 use crate::store::ticket::Ticket;
 
 /// A message that is being made durable, with what it takes to tell its sender of a failure.
@@ -93,7 +94,17 @@ impl Trail {
 
     /// Writes a stanza to a session.
     pub fn write(&mut self, link: &Arc<Link>, write: impl FnOnce(&mut Vec<u8>)) -> Put {
-        let put = link.mailbox.put(write);
+        self.write_kept(link, 0, write)
+    }
+
+    /// The same with a message that has a place in the account's log.
+    pub fn write_kept(
+        &mut self,
+        link: &Arc<Link>,
+        seq: Seq,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Put {
+        let put = link.mailbox.put_kept(seq, write);
         if put == Put::Crowded {
             self.crowded = Some(link.clone());
         }
