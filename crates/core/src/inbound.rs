@@ -120,10 +120,12 @@ fn message(
         trail.kept.push(Kept { ticket, stanza: came.clone() });
     }
     deliver(&mut passage, seq, &came, trail);
+    // From here on it says whether nobody was there.
+    passage.keep.offline &= waits;
     place.registry.watch(Phase::Copy, &mut passage);
     for (place, copy) in &passage.copies {
         if let Some(resource) = passage.state.resources.get(*place) {
-            trail.write(&resource.link, |out| out.extend_from_slice(copy.text().as_bytes()));
+            trail.write_for(&resource.link, passage.stanza, copy.text());
         }
     }
     Need::Nothing
@@ -154,8 +156,7 @@ fn deliver(passage: &mut Passage<'_>, seq: Seq, came: &Stanza, trail: &mut Trail
     let text = passage.stanza.text();
     let mut holders = 0_u32;
     for resource in places.iter().filter_map(|place| passage.state.resources.get(*place)) {
-        let put =
-            trail.write_kept(&resource.link, noted, |out| out.extend_from_slice(text.as_bytes()));
+        let put = trail.write_kept(&resource.link, passage.stanza, noted);
         holders = holders.saturating_add(u32::from(matches!(put, Put::Taken | Put::Crowded)));
     }
     if passage.keep.offline && holders > 0 {
@@ -194,9 +195,7 @@ fn to_resources(
                     None => resource.is_available() && kind != PresenceType::Error,
                 };
                 if takes {
-                    trail.write(&resource.link, |out| {
-                        out.extend_from_slice(stanza.text().as_bytes());
-                    });
+                    trail.write(&resource.link, stanza);
                     if kind == PresenceType::Unavailable
                         && let Some(from) = stanza.from()
                     {
@@ -232,8 +231,7 @@ fn iq(
         !asks || stanza.from().is_some_and(|from| state.shares_presence_with(&account.jid, from));
     match found.filter(|_| may) {
         Some(resource) => {
-            let text = stanza.text();
-            let put = trail.write(&resource.link, |out| out.extend_from_slice(text.as_bytes()));
+            let put = trail.write(&resource.link, stanza);
             if put == Put::Refused {
                 trail.bounce(stanza, &StanzaError::new(Condition::ServiceUnavailable));
             }

@@ -125,6 +125,13 @@ pub const MAILBOX_BYTES_MAX: usize = 1024 * 1024;
 /// stanza or one fan-out more.
 pub const MAILBOX_BYTES_HARD: usize = 2 * MAILBOX_BYTES_MAX;
 
+/// Stanzas kept aside for a session that is held back (XEP-0352), before all of them leave: more
+/// than most rosters have entries, and few enough to look through for each.
+pub const HELD_STANZAS_MAX: usize = 256;
+
+/// Bytes of such stanzas, some hundred of usual size: that much is worth waking a radio for.
+pub const HELD_BYTES_MAX: usize = 64 * 1024;
+
 /// How long a paused source waits for a reader that makes no progress before the reader is
 /// detached.
 pub const SLOW_READER_SECS: u64 = 30;

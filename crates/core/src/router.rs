@@ -78,7 +78,10 @@ impl Server {
             }
             Need::Answer(iq, answer) => {
                 let answer = contained(answer).await;
-                if let Some(reply) = iq_answer(&iq, answer) {
+                let written = answer.as_ref().is_ok_and(|reply| {
+                    !reply.is_written() && trail.answer_with(&iq, reply.payload())
+                });
+                if !written && let Some(reply) = iq_answer(&iq, answer) {
                     trail.answer(reply);
                 }
             }
@@ -176,7 +179,7 @@ async fn contained(answer: Answer) -> IqResult {
 /// The stanza that answers a request (RFC 6120 §8.2.3).
 pub(crate) fn iq_answer(iq: &Stanza, answer: IqResult) -> Option<Stanza> {
     match answer {
-        Ok(reply) => Some(iq.result(reply.payload())),
+        Ok(reply) => (!reply.is_written()).then(|| iq.result(reply.payload())),
         Err(error) => iq.error_answer(&error),
     }
 }

@@ -36,7 +36,7 @@ use crate::sleepers::Sleepers;
 use crate::questions::Questions;
 use crate::stanza_id::StanzaIds;
 use crate::store::Store;
-use crate::store::error::StoreError;
+use crate::store::error::{Fault, StoreError};
 use crate::stream::management::Managed;
 
 /// A running server.
@@ -161,9 +161,11 @@ impl Server {
     }
 
     /// What a password for an account is checked against; None when there is no such account here.
-    pub async fn account_record(&self, jid: &Jid) -> Result<Option<Arc<Record>>, StoreError> {
-        let account = self.account(jid).await?;
-        Ok(account.and_then(|account| account.turn().record.clone()))
+    pub async fn account_record(&self, jid: &Jid) -> Result<Option<Record>, StoreError> {
+        let Some(account) = self.account(jid).await? else { return Ok(None) };
+        let record = account.turn().record.as_deref().and_then(Record::decode);
+        let damaged = || format!("the record of {jid} cannot be read");
+        record.map(Some).ok_or_else(|| StoreError::new(Fault::Damaged, damaged()))
     }
 }
 
@@ -280,6 +282,8 @@ pub struct Registry {
     pub(crate) before_login: Vec<(&'static str, Registering)>,
     pub(crate) described: Vec<(Target, Describing)>,
     pub(crate) chores: Vec<Chore>,
+
+    pub(crate) nonzas: Vec<(&'static str, &'static str, Hearing)>,
     /// What modules keep in memory with each account.
     pub parts: Vec<PartSpec>,
 }
@@ -292,6 +296,7 @@ pub(crate) type Advertising = Box<dyn Fn(&mut Offering<'_>) + Send + Sync>;
 pub(crate) type Registering = Box<dyn Fn(BeforeLogin) -> Answer + Send + Sync>;
 pub(crate) type Chore = Box<dyn Fn(Arc<Server>, Arc<Host>) -> BoxFuture<'static, ()> + Send + Sync>;
 pub(crate) type Describing = Box<dyn Fn(&mut Writer) + Send + Sync>;
+pub(crate) type Hearing = Box<dyn Fn(&Seat) + Send + Sync>;
 
 /// What is asked, as modules registered it.
 #[derive(Eq, Hash, PartialEq)]

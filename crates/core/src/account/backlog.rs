@@ -151,7 +151,8 @@ impl Given {
         let holders = u32::from(stanza.is_some());
         if let Some(stanza) = stanza {
             let text = stanza.text().as_bytes();
-            let put = seat.link.mailbox.put_kept(record.seq, |out| out.extend_from_slice(text));
+            let mailbox = &seat.link.mailbox;
+            let put = mailbox.put_kept(&stanza, record.seq, |out| out.extend_from_slice(text));
             if !matches!(put, Put::Taken | Put::Crowded) {
                 self.refused = true;
                 return;

@@ -14,7 +14,7 @@ use crate::hooks::place::{Stage, Target};
 use crate::hooks::reply::{Answer, IqResult};
 use crate::server::{
     Answering, BeforeLogin, Change, Host, Key, Offering, Passage, Registering, Registry, Request,
-    Server,
+    Seat, Server,
 };
 use crate::store::shape::Table;
 
@@ -104,7 +104,7 @@ impl<'a, M: Send + Sync + 'static> Hooks<'a, M> {
         list.push(Box::new(move |passage| watch(&module, passage)));
     }
 
-    /// Hears when a resource's availability changes.
+    /// Hears when a resource's availability changes, and when an available one is resumed.
     pub fn change(&mut self, watch: fn(&M, &mut Change<'_>)) {
         let module = self.module.clone();
         self.registry.changes.push(Box::new(move |change| watch(&module, change)));
@@ -141,6 +141,12 @@ impl<'a, M: Send + Sync + 'static> Hooks<'a, M> {
     pub fn describe(&mut self, target: Target, write: fn(&M, &mut Writer)) {
         let module = self.module.clone();
         self.registry.described.push((target, Box::new(move |writer| write(&module, writer))));
+    }
+
+    /// Hears an element of a bound stream that is no stanza, in its place between the stanzas.
+    pub fn nonza(&mut self, ns: &'static str, name: &'static str, hear: fn(&M, &Seat)) {
+        let module = self.module.clone();
+        self.registry.nonzas.push((ns, name, Box::new(move |seat| hear(&module, seat))));
     }
 
     /// Keeps a value in memory with each account, made from the entries of the manifest's `loaded`
@@ -215,5 +221,14 @@ impl Registry {
         for (_, write) in self.described.iter().filter(|(of, _)| *of == target) {
             write(writer);
         }
+    }
+
+    /// Tells the module that knows an element which is no stanza; false when there is none.
+    pub fn nonza(&self, ns: &str, name: &str, seat: &Seat) -> bool {
+        let known = self.nonzas.iter().find(|known| (known.0, known.1) == (ns, name));
+        if let Some((_, _, hear)) = known {
+            hear(seat);
+        }
+        known.is_some()
     }
 }

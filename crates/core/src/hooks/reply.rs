@@ -15,6 +15,7 @@ pub type Answer = BoxFuture<'static, IqResult>;
 #[derive(Clone, Debug, Default)]
 pub struct Reply {
     payload: String,
+    written: bool,
 }
 
 impl Reply {
@@ -27,12 +28,23 @@ impl Reply {
     pub fn with(build: impl FnOnce(&mut Writer)) -> Self {
         let mut writer = Writer::new(ns::CLIENT);
         build(&mut writer);
-        Self { payload: writer.finish() }
+        Self::raw(writer.finish())
     }
 
     /// A result with XML that the server itself stored or wrote.
     pub fn raw(payload: impl Into<String>) -> Self {
-        Self { payload: payload.into() }
+        Self { payload: payload.into(), written: false }
+    }
+
+    /// No result: the module has written the answer itself, because it had to come before something
+    /// else.
+    pub fn written() -> Self {
+        Self { written: true, ..Self::default() }
+    }
+
+    /// Whether the module has written the answer itself.
+    pub fn is_written(&self) -> bool {
+        self.written
     }
 
     /// The XML of the payload; empty for none.

@@ -14,7 +14,7 @@ use verona_core::store::batch::Batch;
 use verona_core::store::shape::{Entry, Table};
 use verona_core::token;
 use verona_xml::{Element, Writer};
-use verona_xmpp::error::{Condition, StanzaError};
+use verona_xmpp::error::{Condition, ErrorType, StanzaError};
 use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
 use verona_xmpp::stanza::Kind;
@@ -187,7 +187,9 @@ impl Blocking {
             return Verdict::Pass;
         }
         Verdict::Refuse(
-            StanzaError::new(Condition::NotAcceptable).application("blocked", NS_ERRORS),
+            StanzaError::new(Condition::NotAcceptable)
+                .with_type(ErrorType::Cancel)
+                .application("blocked", NS_ERRORS),
         )
     }
 }

@@ -155,7 +155,7 @@ impl Registration {
         Ok(Reply::empty())
     }
 
-    /// §3.2: the result is written, then all sessions end. Afterwards it has nobody to go to.
+    /// §3.2: the result is written, then all sessions end.
     async fn remove(&self, request: &Request, account: &Jid, query: Element<'_>) -> IqResult {
         if query.children().count() != 1 {
             return Err(StanzaError::new(Condition::BadRequest));
@@ -167,7 +167,7 @@ impl Registration {
             }
         };
         admin::remove(&request.server, account, done).await?;
-        Ok(Reply::empty())
+        Ok(Reply::written())
     }
 }
 

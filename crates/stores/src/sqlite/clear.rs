@@ -34,23 +34,37 @@ impl Clear {
             .collect()
     }
 
+    /// Up to where no record has any of the bits, and none is without flags.
+    pub fn up_to(&self, bits: u32) -> Seq {
+        ones(bits).chain([NONE]).map(|bit| self.of(bit)).min().unwrap_or(0)
+    }
+
     /// Up to where no record has any of the bits.
-    pub fn of_all(&self, bits: u32) -> Seq {
+    pub fn of_any(&self, bits: u32) -> Seq {
         ones(bits).map(|bit| self.of(bit)).min().unwrap_or(0)
     }
 
-    /// Up to where no record is without flags.
-    pub fn of_none(&self) -> Seq {
-        self.of(NONE)
+    /// Records are added behind `from`, where all was known so far, up to `through`. `young` is what
+    /// is known of them, which tells the bits that are worth looking at.
+    pub fn extend(
+        &mut self,
+        (from, through): (Seq, Seq),
+        young: &Self,
+        flags: impl Iterator<Item = (Seq, u32)> + Clone,
+    ) {
+        for (bit, _) in &young.throughs {
+            // Where the bit is found in what is added, nothing is known from there on.
+            if self.of(*bit) >= from {
+                let found = flags.clone().find(|(_, flags)| touches(*bit, *flags));
+                self.set(*bit, found.map_or(through, |(seq, _)| seq.saturating_sub(1)));
+            }
+        }
     }
 
     /// All records up to a place have none of the bits, and none is without flags.
     pub fn raise(&mut self, bits: u32, through: Seq) {
         for bit in ones(bits).chain([NONE]) {
-            match self.throughs.iter_mut().find(|(of, _)| *of == bit) {
-                Some((_, at)) => *at = through.max(*at),
-                None => self.throughs.push((bit, through)),
-            }
+            self.set(bit, through.max(self.of(bit)));
         }
     }
 
@@ -58,8 +72,7 @@ impl Clear {
     pub fn lower(&mut self, flags: u32, seq: Seq) -> bool {
         let mut changed = false;
         for (bit, through) in &mut self.throughs {
-            let touched = if *bit == NONE { flags == 0 } else { flags >> *bit & 1 == 1 };
-            if touched && *through >= seq {
+            if touches(*bit, flags) && *through >= seq {
                 *through = seq.saturating_sub(1);
                 changed = true;
             }
@@ -67,9 +80,21 @@ impl Clear {
         changed
     }
 
+    fn set(&mut self, bit: u8, through: Seq) {
+        match self.throughs.iter_mut().find(|(of, _)| *of == bit) {
+            Some((_, at)) => *at = through,
+            None => self.throughs.push((bit, through)),
+        }
+    }
+
     fn of(&self, bit: u8) -> Seq {
         self.throughs.iter().find(|(of, _)| *of == bit).map_or(0, |(_, through)| *through)
     }
+}
+
+/// Whether flags are what a bit stands for.
+fn touches(bit: u8, flags: u32) -> bool {
+    if bit == NONE { flags == 0 } else { flags >> bit & 1 == 1 }
 }
 
 fn ones(bits: u32) -> impl Iterator<Item = u8> {
@@ -85,11 +110,23 @@ mod tests {
         let mut clear = Clear::default();
         clear.raise(0b101, 70);
         clear.raise(0b100, 90);
-        assert_eq!((clear.of_all(0b101), clear.of_all(0b100), clear.of_none()), (70, 90, 90));
-        assert_eq!(clear.of_all(0b111), 0);
+        assert_eq!([0b101, 0b100, 0b1000, 0].map(|bits| clear.up_to(bits)), [70, 90, 0, 90]);
         let again = Clear::from_bytes(&clear.to_bytes());
         assert_eq!(again.as_ref(), Some(&clear));
         assert_eq!(Clear::from_bytes(&[1, 2, 3]), None);
+    }
+
+    #[test]
+    fn what_is_known_grows_with_the_table() {
+        let mut young = Clear::default();
+        young.raise(0b11, 95);
+        let mut clear = Clear::default();
+        clear.extend((0, 50), &young, [(20, 0b100), (50, 0b110)].into_iter());
+        assert_eq!([0b1, 0b10, 0b100].map(|bits| clear.of_any(bits)), [50, 49, 0]);
+        assert_eq!(clear.up_to(0), 50);
+        clear.extend((50, 90), &young, [(60, 0b100), (90, 0)].into_iter());
+        assert_eq!([0b1, 0b10, 0b100].map(|bits| clear.of_any(bits)), [90, 49, 0]);
+        assert_eq!(clear.up_to(0), 89);
     }
 
     #[test]
@@ -99,8 +136,8 @@ mod tests {
         assert!(!clear.lower(0b1, 71));
         assert!(!clear.lower(0b100, 5));
         assert!(clear.lower(0b1, 50));
-        assert_eq!((clear.of_all(0b1), clear.of_all(0b10), clear.of_none()), (49, 70, 70));
+        assert_eq!([0b1, 0b10, 0].map(|bits| clear.up_to(bits)), [49, 70, 70]);
         assert!(clear.lower(0, 60));
-        assert_eq!(clear.of_none(), 59);
+        assert_eq!([0b1, 0b10, 0].map(|bits| clear.up_to(bits)), [49, 59, 59]);
     }
 }

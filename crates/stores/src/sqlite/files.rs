@@ -87,3 +87,49 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
 fn unusable(path: &Path, why: impl std::fmt::Display) -> StoreError {
     StoreError::new(Fault::Unusable, format_args!("{}: {why}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::scratch::Scratch;
+
+    #[test]
+    fn what_is_made_is_for_its_owner_alone() {
+        let scratch = Scratch::new().expect("a directory");
+        let database = scratch.path().join("deep").join("data").join("verona.db");
+        let hold = Hold::take(&database).expect("it is free");
+        let mode = |path: &Path| {
+            std::fs::metadata(path).expect("it was made").permissions().mode() & 0o777
+        };
+        assert_eq!(mode(&scratch.path().join("deep")), 0o700);
+        assert_eq!(mode(&directory_of(&database)), 0o700);
+        assert_eq!(mode(&database), 0o600);
+        assert_eq!(mode(&directory_of(&database).join("lock")), 0o600);
+        drop(hold);
+    }
+
+    #[test]
+    fn only_one_holds_a_directory_and_the_other_learns_who() {
+        let scratch = Scratch::new().expect("a directory");
+        let database = scratch.path().join("verona.db");
+        let hold = Hold::take(&database).expect("it is free");
+        let error = Hold::take(&database).expect_err("it is held");
+        assert_eq!(error.fault, Fault::Unusable);
+        let holder = format!("in use by process {}", std::process::id());
+        assert!(error.to_string().contains(&holder), "{error}");
+        drop(hold);
+        Hold::take(&database).expect("it is free again");
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_named() {
+        let scratch = Scratch::new().expect("a directory");
+        let file = scratch.path().join("file");
+        std::fs::write(&file, "no directory").expect("a file");
+        let error = Hold::take(&file.join("verona.db")).expect_err("a file is no directory");
+        assert_eq!(error.fault, Fault::Unusable);
+        assert!(error.to_string().contains("file"), "{error}");
+    }
+}

@@ -2,16 +2,25 @@
 
 mod apply;
 mod clear;
+mod commit;
 mod connection;
 mod files;
+mod logs;
 mod names;
+mod numbers;
+mod op;
 mod queue;
 mod read;
 mod readers;
+mod recover;
 mod schema;
 mod store;
 mod sum;
 mod trouble;
+mod tuning;
+mod verify;
 mod writer;
+mod young;
 
 pub use store::Sqlite;
+pub use tuning::Tuning;

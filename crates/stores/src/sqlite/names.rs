@@ -10,6 +10,35 @@ use parking_lot::Mutex;
 /// Names that each of the two halves of the cache holds: about 2 MB of the names of a large server.
 const HALF_MAX: usize = 8192;
 
+/// What is known of the numbers on the disk, shared by the writer and the readers.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Owners.
+    pub owners: Names,
+    /// Peers.
+    pub peers: Names,
+    /// Tables.
+    pub tables: Names,
+    logs: Mutex<Lately<(i64, i64), i64>>,
+}
+
+impl Known {
+    /// The number of the log that an owner has in a table, if it was used lately.
+    pub fn log(&self, place: (i64, i64)) -> Option<i64> {
+        self.logs.lock().find(&place)
+    }
+
+    /// Learns the number of a log that is on the disk.
+    pub fn learn_log(&self, place: (i64, i64), log: i64) {
+        self.logs.lock().keep(place, log);
+    }
+
+    /// The number of a log, if nothing about it needs to be looked up.
+    pub fn log_by_name(&self, table: &str, owner: &str) -> Option<i64> {
+        self.log((self.owners.number(owner)?, self.tables.number(table)?))
+    }
+}
+
 /// Names that are known, in both directions, as far as they were used lately.
 #[derive(Debug, Default)]
 pub struct Names {
@@ -55,12 +84,19 @@ impl<K: Clone + Eq + Hash, V: Clone> Lately<K, V> {
         K: std::borrow::Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        if let Some(value) = self.young.get(key) {
-            return Some(value.clone());
+        self.find_mut(key).cloned()
+    }
+
+    /// The value itself, to be changed.
+    pub fn find_mut<Q>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: std::borrow::Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        if let Some((key, value)) = self.old.remove_entry(key) {
+            self.keep(key, value);
         }
-        let (key, value) = self.old.remove_entry(key)?;
-        self.keep(key, value.clone());
-        Some(value)
+        self.young.get_mut(key)
     }
 
     /// Holds a value.
@@ -68,6 +104,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Lately<K, V> {
         if self.young.len() >= HALF_MAX {
             self.old = std::mem::take(&mut self.young);
         }
+        self.old.remove(&key);
         self.young.insert(key, value);
     }
 

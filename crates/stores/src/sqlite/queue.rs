@@ -34,6 +34,30 @@ pub struct Group {
     bytes: usize,
 }
 
+impl Group {
+    /// How many writes there are in all batches.
+    pub fn writes(&self) -> usize {
+        self.batches.iter().map(Waiting::count).sum()
+    }
+}
+
+impl Waiting {
+    fn count(&self) -> usize {
+        self.writes.as_ref().map_or(0, Vec::len)
+    }
+}
+
+/// What the queue has for the writer.
+#[derive(Debug)]
+pub enum Taken {
+    /// Work.
+    Group(Group),
+    /// Nothing now.
+    Nothing,
+    /// Nothing any more.
+    Closed,
+}
+
 /// The queue between those who submit and the writer.
 #[derive(Debug, Default)]
 pub struct Queue {
@@ -89,27 +113,36 @@ impl Queue {
         }
     }
 
-    /// Takes all that waits, within the bounds of a group; nothing when the queue is closed and
-    /// empty. For the writer alone.
-    pub fn take(&self) -> Option<Group> {
+    /// Waits until there is something to take; not when there never will be. For the writer alone.
+    pub fn wait(&self) -> bool {
         let mut state = self.state.lock();
-        while state.batches.is_empty() {
-            if state.closed {
-                return None;
-            }
+        while state.batches.is_empty() && !state.closed {
             self.filled.wait(&mut state);
+        }
+        !state.batches.is_empty()
+    }
+
+    /// Takes all that waits, within the bounds of a group; may wait for something to come. For the
+    /// writer alone.
+    pub fn take(&self, may_wait: bool) -> Taken {
+        if may_wait {
+            self.wait();
+        }
+        let mut state = self.state.lock();
+        if state.batches.is_empty() {
+            return if state.closed { Taken::Closed } else { Taken::Nothing };
         }
         let mut group = Group { batches: Vec::new(), bytes: 0 };
         let mut writes = 0_usize;
         while let Some((waiting, bytes)) = state.batches.pop_front() {
-            writes = writes.saturating_add(waiting.writes.as_ref().map_or(0, Vec::len));
+            writes = writes.saturating_add(waiting.count());
             group.bytes = group.bytes.saturating_add(bytes);
             group.batches.push(waiting);
             if writes >= GROUP_WRITES_MAX || group.bytes >= GROUP_BYTES_MAX {
                 break;
             }
         }
-        Some(group)
+        Taken::Group(group)
     }
 
     /// Tells the outcome of each batch of a group, in order, and makes room.
@@ -122,6 +155,11 @@ impl Queue {
         if state.bytes < WRITER_QUEUE_BYTES_MAX {
             self.drained.notify_waiters();
         }
+    }
+
+    /// Whether the queue takes no more.
+    pub fn is_closed(&self) -> bool {
+        self.state.lock().closed
     }
 
     /// Takes no more; what waits is still written.
@@ -137,5 +175,77 @@ impl Queue {
         let left = std::mem::take(&mut self.state.lock().batches);
         // Dropping a stub fails its ticket.
         drop(left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use verona_core::store::shape::Table;
+
+    use super::*;
+
+    fn of_bytes(bytes: usize) -> Batch {
+        let mut batch = Batch::new();
+        batch.put(Table::value("test.value"), &"romeo@montague.lit".into(), "", vec![0; bytes]);
+        batch
+    }
+
+    fn take(queue: &Queue) -> Group {
+        let Taken::Group(group) = queue.take(false) else { panic!("there is a group") };
+        group
+    }
+
+    #[test]
+    fn who_asks_for_room_waits_until_enough_is_settled() {
+        let queue = Queue::default();
+        let ticket = queue.submit(of_bytes(WRITER_QUEUE_BYTES_MAX));
+        assert!(queue.room().now_or_never().is_none());
+        let group = take(&queue);
+        assert!(queue.room().now_or_never().is_none(), "what is being written counts");
+        let mut room = Box::pin(queue.room());
+        assert!((&mut room).now_or_never().is_none());
+        queue.settle(group, |_| Ok(()));
+        assert!(room.now_or_never().is_some());
+        assert!(ticket.outcome().is_some_and(|outcome| outcome.is_ok()));
+    }
+
+    #[test]
+    fn who_never_asks_for_room_is_refused_in_order() {
+        let queue = Queue::default();
+        let first = queue.submit(of_bytes(REFUSED_BYTES + 1));
+        let second = queue.submit(of_bytes(10));
+        assert!(second.outcome().is_none(), "the first is not settled yet");
+        let group = take(&queue);
+        assert_eq!(group.batches.len(), 1, "a batch larger than a group is a group");
+        queue.settle(group, |_| Ok(()));
+        assert!(first.outcome().is_some_and(|outcome| outcome.is_ok()));
+        let group = take(&queue);
+        let refused = group.batches[0].writes.as_ref().expect_err("it was refused");
+        assert_eq!(refused.fault, Fault::Full);
+    }
+
+    #[test]
+    fn a_group_has_bounds() {
+        let queue = Queue::default();
+        let tickets: Vec<_> = (0..6).map(|_| queue.submit(of_bytes(GROUP_BYTES_MAX / 3))).collect();
+        assert_eq!(take(&queue).batches.len(), 3);
+        assert_eq!(take(&queue).batches.len(), 3);
+        assert!(matches!(queue.take(false), Taken::Nothing));
+        drop(tickets);
+    }
+
+    #[test]
+    fn when_the_writer_is_gone_nobody_waits_for_it() {
+        let queue = Queue::default();
+        let waiting = queue.submit(of_bytes(WRITER_QUEUE_BYTES_MAX));
+        queue.abandon();
+        let later = queue.submit(of_bytes(1));
+        for ticket in [waiting, later] {
+            let outcome = ticket.outcome().expect("it is settled");
+            assert!(outcome.is_err_and(|error| error.fault == Fault::Closed));
+        }
+        assert!(queue.room().now_or_never().is_some());
+        assert!(matches!(queue.take(true), Taken::Closed));
     }
 }

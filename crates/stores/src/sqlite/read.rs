@@ -2,16 +2,27 @@
 //! goes out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use ahash::AHashSet;
 use bytes::Bytes;
+use parking_lot::RwLock;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params, params_from_iter};
-use verona_core::store::shape::{Entry, Owner, Page, Record, Seq, Slice, Table};
+use verona_core::store::error::{Fault, StoreError};
+use verona_core::store::shape::{Entry, Owner, Page, Record, Seq, Shape, Slice, Table};
 
 use crate::rules::SEQ_MAX;
-use crate::sqlite::apply::{Known, signed};
-use crate::sqlite::names::Names;
+use crate::sqlite::logs::{Log, signed};
+use crate::sqlite::names::{Known, Names};
 use crate::sqlite::sum;
 use crate::sqlite::trouble::Trouble;
+use crate::sqlite::young::Young;
+
+/// How often a reader looks again, when commits come in between, before it waits a little.
+const ROUNDS_EAGER: u32 = 20;
+
+/// How often a reader looks again before it gives up, after some seconds.
+const ROUNDS_MAX: u32 = 20_000;
 
 /// One reader's view of the file.
 pub struct Read<'c> {
@@ -19,6 +30,8 @@ pub struct Read<'c> {
     pub connection: &'c Connection,
     /// Names that need not be looked up.
     pub known: &'c Known,
+    /// What is young.
+    pub young: &'c RwLock<Young>,
 }
 
 impl Read<'_> {
@@ -69,27 +82,76 @@ impl Read<'_> {
         after: Option<&str>,
         count_max: usize,
     ) -> Result<Vec<Arc<str>>, Trouble> {
-        let Some(table) = self.table(table)? else { return Ok(Vec::new()) };
+        let Some(number) = self.table(table)? else { return Ok(Vec::new()) };
+        let after = after.unwrap_or("");
+        if table.shape == Shape::Log {
+            let filled = |young: &Young| young.filled().collect::<AHashSet<i64>>();
+            return self.both(filled, |filled| self.log_owners(number, after, count_max, &filled));
+        }
         let mut select = self.sql(
-            "SELECT o.name FROM owners o WHERE o.name > ?1 AND (
-                EXISTS (SELECT 1 FROM entries e WHERE e.owner = o.id AND e.tab = ?2)
-                OR EXISTS (SELECT 1 FROM logs l JOIN records r ON r.log = l.id
-                           WHERE l.owner = o.id AND l.tab = ?2))
-             ORDER BY o.name LIMIT ?3",
+            "SELECT name FROM owners o WHERE name > ?1
+               AND EXISTS (SELECT 1 FROM entries e WHERE e.owner = o.id AND e.tab = ?2)
+             ORDER BY name LIMIT ?3",
         )?;
         let count_max = i64::try_from(count_max).unwrap_or(i64::MAX);
-        let names = select.query_map(params![after.unwrap_or(""), table, count_max], |row| {
+        let names = select.query_map(params![after, number, count_max], |row| {
             Ok(row.get_ref(0)?.as_str()?.into())
         })?;
         Ok(names.collect::<Result<_, _>>()?)
     }
 
+    fn log_owners(
+        &self,
+        table: i64,
+        after: &str,
+        count_max: usize,
+        filled: &AHashSet<i64>,
+    ) -> Result<Vec<Arc<str>>, Trouble> {
+        let mut select = self.sql(
+            "SELECT o.name, l.id, EXISTS (SELECT 1 FROM records r WHERE r.log = l.id)
+             FROM owners o CROSS JOIN logs l ON l.owner = o.id AND l.tab = ?2
+             WHERE o.name > ?1 ORDER BY o.name",
+        )?;
+        let mut rows = select.query(params![after, table])?;
+        let mut names = Vec::new();
+        while names.len() < count_max {
+            let Some(row) = rows.next()? else { break };
+            if row.get(2)? || filled.contains(&row.get(1)?) {
+                let name = row.get_ref(0)?.as_str();
+                names.push(name.map_err(|_| Trouble::damaged("the name of an owner"))?.into());
+            }
+        }
+        Ok(names)
+    }
+
     /// A page of a log.
     pub fn page(&self, table: Table, owner: &Owner, slice: &Slice) -> Result<Page, Trouble> {
-        let empty = Page { records: Vec::new(), complete: true };
-        let (Some(log), Some(chosen)) = (self.log(table, owner)?, self.chosen(slice)?) else {
-            return Ok(empty);
+        let Some(log) = self.log(table, owner)? else { return Ok(join(slice, vec![], vec![])) };
+        let young = |young: &Young| {
+            young.log(log).map(|young| (young.select(slice), young.may_be_moved(slice)))
         };
+        self.both(young, |young| {
+            let (young, in_table) = young.unwrap_or((Vec::new(), true));
+            let young_first = if slice.from_end { young.len() } else { 0 };
+            let wanted = slice.count_max.saturating_add(1).saturating_sub(young_first);
+            let old = match self.chosen(log, slice)? {
+                Some(chosen) if in_table && wanted > 0 => {
+                    self.select(log, slice, &chosen, wanted)?
+                }
+                _ => Vec::new(),
+            };
+            Ok(join(slice, old, young))
+        })
+    }
+
+    /// The first records of a slice in the table, in its direction.
+    fn select(
+        &self,
+        log: i64,
+        slice: &Slice,
+        chosen: &Chosen,
+        count_max: usize,
+    ) -> Result<Vec<Record>, Trouble> {
         let order = if slice.from_end { "DESC" } else { "ASC" };
         let (index, peer) = chosen.index();
         let mut select = self.sql(&format!(
@@ -98,76 +160,93 @@ impl Read<'_> {
                AND (?5 = 0 OR flags & ?5) AND flags & ?6 = 0
              ORDER BY seq {order} LIMIT ?7"
         ))?;
-        let one_more = i64::try_from(slice.count_max).unwrap_or(i64::MAX).saturating_add(1);
-        let mut rows = select.query(params![
-            log,
-            chosen.from,
-            chosen.to,
-            chosen.peer,
-            slice.flags_any,
-            slice.flags_none,
-            one_more
-        ])?;
-        let mut page = empty;
+        let Chosen { from, to, peer } = *chosen;
+        let limit = i64::try_from(count_max).unwrap_or(i64::MAX);
+        let mut rows =
+            select.query(params![log, from, to, peer, slice.flags_any, slice.flags_none, limit])?;
+        let mut records = Vec::new();
         while let Some(row) = rows.next()? {
-            if page.records.len() >= slice.count_max {
-                page.complete = false;
-                break;
-            }
-            page.records.push(self.record_of(log, row)?);
+            records.push(self.record_of(log, row)?);
         }
-        if slice.from_end {
-            page.records.reverse();
-        }
-        Ok(page)
+        Ok(records)
     }
 
     /// How many records a slice selects.
     pub fn count(&self, table: Table, owner: &Owner, slice: &Slice) -> Result<u64, Trouble> {
-        let (Some(log), Some(chosen)) = (self.log(table, owner)?, self.chosen(slice)?) else {
-            return Ok(0);
-        };
-        let (index, peer) = chosen.index();
-        let mut select = self.sql(&format!(
-            "SELECT count(*) FROM records INDEXED BY {index}
-             WHERE log = ?1 AND seq BETWEEN ?2 AND ?3 {peer}
-               AND (?5 = 0 OR flags & ?5) AND flags & ?6 = 0"
-        ))?;
-        let count: i64 = select.query_row(
-            params![log, chosen.from, chosen.to, chosen.peer, slice.flags_any, slice.flags_none],
-            |row| row.get(0),
-        )?;
-        Ok(count.unsigned_abs())
+        let Some(log) = self.log(table, owner)? else { return Ok(0) };
+        let young = |young: &Young| young.log(log).map_or(0, |young| young.count(slice));
+        self.both(young, |young| {
+            let Some(chosen) = self.chosen(log, slice)? else { return Ok(young) };
+            let (index, peer) = chosen.index();
+            let mut select = self.sql(&format!(
+                "SELECT count(*) FROM records INDEXED BY {index}
+                 WHERE log = ?1 AND seq BETWEEN ?2 AND ?3 {peer}
+                   AND (?5 = 0 OR flags & ?5) AND flags & ?6 = 0"
+            ))?;
+            let Chosen { from, to, peer } = chosen;
+            let old: i64 = select.query_row(
+                params![log, from, to, peer, slice.flags_any, slice.flags_none],
+                |row| row.get(0),
+            )?;
+            Ok(young.saturating_add(old.unsigned_abs()))
+        })
     }
 
     /// One record.
     pub fn record(&self, table: Table, owner: &Owner, seq: Seq) -> Result<Option<Record>, Trouble> {
         let Some(log) = self.log(table, owner)? else { return Ok(None) };
-        if seq > SEQ_MAX {
-            return Ok(None);
-        }
-        let mut select = self.sql(
-            "SELECT seq, flags, peer, epoch, sum, stanza FROM records WHERE log = ? AND seq = ?",
-        )?;
-        let mut rows = select.query([log, signed(seq)])?;
-        let Some(row) = rows.next()? else { return Ok(None) };
-        self.record_of(log, row).map(Some)
+        let young = |young: &Young| Some(young.log(log)?.rows.get(&seq)?.record(seq));
+        self.both(young, |young| {
+            if young.is_some() || seq > SEQ_MAX {
+                return Ok(young);
+            }
+            let mut select = self.sql(
+                "SELECT seq, flags, peer, epoch, sum, stanza FROM records
+                 WHERE log = ? AND seq = ?",
+            )?;
+            let mut rows = select.query([log, signed(seq)])?;
+            let Some(row) = rows.next()? else { return Ok(None) };
+            self.record_of(log, row).map(Some)
+        })
     }
 
     /// The highest place that was ever taken.
     pub fn last_seq(&self, table: Table, owner: &Owner) -> Result<Seq, Trouble> {
-        let Some((owner, table)) = self.place(table, owner)? else { return Ok(0) };
-        let mut select =
-            self.sql("SELECT id, last, sum, clear FROM logs WHERE owner = ? AND tab = ?")?;
-        let mut rows = select.query([owner, table])?;
-        let Some(row) = rows.next()? else { return Ok(0) };
-        let (id, last): (i64, i64) = (row.get(0)?, row.get(1)?);
-        let clear = row.get_ref(3)?.as_blob().unwrap_or_default();
-        let sum: i64 = row.get(2)?;
-        match Seq::try_from(last) {
-            Ok(seq) if sum == sum::of_log(id, owner, table, last, clear) => Ok(seq),
-            _ => Err(Trouble::damaged(format_args!("the state of log {id}"))),
+        let Some(log) = self.log(table, owner)? else { return Ok(0) };
+        let young = |young: &Young| young.log(log).map(|young| young.last);
+        self.both(young, |young| match young {
+            Some(last) => Ok(last),
+            None => Ok(Log::load(self.connection, log)?.moved),
+        })
+    }
+
+    /// Looks at what is young and then at the table, as both were at one moment.
+    ///
+    /// What is young is copied first. If the table was changed since by a commit, which is what its
+    /// version tells, all is done again.
+    fn both<Y, T>(
+        &self,
+        young: impl Fn(&Young) -> Y,
+        table: impl Fn(Y) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        for round in 0..ROUNDS_MAX {
+            let (version, copied) = {
+                let all = self.young.read();
+                (all.version, young(&all))
+            };
+            let snapshot = Snapshot::take(self.connection)?;
+            let on_disk: i64 =
+                self.sql("SELECT version FROM state")?.query_row([], |row| row.get(0))?;
+            if on_disk == version {
+                return table(copied);
+            }
+            drop(snapshot);
+            // A commit is on the disk and will be in memory at once.
+            if round > ROUNDS_EAGER {
+                std::thread::sleep(Duration::from_micros(200));
+            }
         }
+        Err(Trouble::Store(StoreError::new(Fault::Io, "the log changes too fast to be read")))
     }
 
     fn record_of(&self, log: i64, row: &Row<'_>) -> Result<Record, Trouble> {
@@ -186,11 +265,15 @@ impl Read<'_> {
         Ok(Record { seq, epoch, peer, flags, stanza: Bytes::copy_from_slice(stanza) })
     }
 
-    /// What a slice selects, in numbers; nothing when it can select nothing.
-    fn chosen(&self, slice: &Slice) -> Result<Option<Chosen>, Trouble> {
-        let from = slice.after.map_or(0, |after| after.saturating_add(1));
+    /// What a slice selects in the table, in numbers; nothing when it can select nothing.
+    fn chosen(&self, log: i64, slice: &Slice) -> Result<Option<Chosen>, Trouble> {
+        let mut from = slice.after.map_or(0, |after| after.saturating_add(1));
+        if slice.flags_any != 0 {
+            let state = Log::load(self.connection, log)?;
+            from = from.max(state.clear.of_any(slice.flags_any).saturating_add(1));
+        }
         let to = slice.before.map_or(SEQ_MAX, |before| before.saturating_sub(1)).min(SEQ_MAX);
-        if from > to || slice.before == Some(0) {
+        if from > to {
             return Ok(None);
         }
         let (from, to) = (signed(from), signed(to));
@@ -201,8 +284,15 @@ impl Read<'_> {
 
     fn log(&self, table: Table, owner: &Owner) -> Result<Option<i64>, Trouble> {
         let Some(place) = self.place(table, owner)? else { return Ok(None) };
+        if let Some(log) = self.known.log(place) {
+            return Ok(Some(log));
+        }
         let mut select = self.sql("SELECT id FROM logs WHERE owner = ? AND tab = ?")?;
-        Ok(select.query_row(<[i64; 2]>::from(place), |row| row.get(0)).optional()?)
+        let found = select.query_row(<[i64; 2]>::from(place), |row| row.get(0)).optional()?;
+        if let Some(log) = found {
+            self.known.learn_log(place, log);
+        }
+        Ok(found)
     }
 
     fn place(&self, table: Table, owner: &Owner) -> Result<Option<(i64, i64)>, Trouble> {
@@ -250,6 +340,25 @@ impl Read<'_> {
     }
 }
 
+/// A transaction that only reads, so that several questions see one state.
+struct Snapshot<'c>(&'c Connection);
+
+impl<'c> Snapshot<'c> {
+    fn take(connection: &'c Connection) -> Result<Self, Trouble> {
+        connection.prepare_cached("BEGIN")?.execute([])?;
+        Ok(Self(connection))
+    }
+}
+
+impl Drop for Snapshot<'_> {
+    fn drop(&mut self) {
+        let end = self.0.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+        if let Err(error) = end {
+            tracing::error!(%error, "a reader cannot end its transaction");
+        }
+    }
+}
+
 struct Chosen {
     from: i64,
     to: i64,
@@ -264,6 +373,19 @@ impl Chosen {
             None => ("by_seq", "AND ?4 IS NULL"),
         }
     }
+}
+
+/// A page of what was found, each part in the direction of the slice and with one record more than
+/// is asked for where there is one. What is old lies before what is young.
+pub fn join(slice: &Slice, old: Vec<Record>, young: Vec<Record>) -> Page {
+    let (mut records, behind) = if slice.from_end { (young, old) } else { (old, young) };
+    records.extend(behind);
+    let complete = records.len() <= slice.count_max;
+    records.truncate(slice.count_max);
+    if slice.from_end {
+        records.reverse();
+    }
+    Page { records, complete }
 }
 
 /// The value of a row of `tab, key, sum, value`, checked.

@@ -6,15 +6,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock};
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 use verona_core::store::error::{Fault, StoreError};
 
-use crate::sqlite::apply::Known;
 use crate::sqlite::connection;
+use crate::sqlite::names::Known;
 use crate::sqlite::read::Read;
 use crate::sqlite::trouble::Trouble;
+use crate::sqlite::young::Young;
 
 /// Threads that read at the same time.
 const THREADS: usize = 3;
@@ -35,6 +36,7 @@ pub struct Readers {
 struct Shared {
     path: PathBuf,
     known: Arc<Known>,
+    young: Arc<RwLock<Young>>,
     waiting: Mutex<(VecDeque<Question>, bool)>,
     filled: Condvar,
 }
@@ -47,9 +49,13 @@ impl std::fmt::Debug for Shared {
 
 impl Readers {
     /// Starts the threads.
-    pub fn start(path: PathBuf, known: Arc<Known>) -> std::io::Result<Self> {
+    pub fn start(
+        path: PathBuf,
+        known: Arc<Known>,
+        young: Arc<RwLock<Young>>,
+    ) -> std::io::Result<Self> {
         let waiting = Mutex::default();
-        let shared = Arc::new(Shared { path, known, waiting, filled: Condvar::new() });
+        let shared = Arc::new(Shared { path, known, young, waiting, filled: Condvar::new() });
         let start = |n| {
             let shared = shared.clone();
             std::thread::Builder::new()
@@ -115,7 +121,8 @@ impl Shared {
                     continue;
                 }
             };
-            let fault = question(&Read { connection: &connection, known: &self.known });
+            let fault =
+                question(&Read { connection: &connection, known: &self.known, young: &self.young });
             // After a failure of the disk nothing that the connection holds is trusted.
             if fault.is_none() {
                 open = Some(connection);

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
+use futures_util::future::{BoxFuture, ready};
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use verona_core::store::batch::Batch;
 use verona_core::store::error::{Fault, StoreError};
@@ -13,17 +13,24 @@ use verona_core::store::shape::{Entry, Owner, Page, Record, Seq, Slice, Table};
 use verona_core::store::ticket::Ticket;
 use verona_core::store::{Answer, Store};
 
-use crate::sqlite::apply::Known;
 use crate::sqlite::connection;
 use crate::sqlite::files::Hold;
+use crate::sqlite::names::Known;
 use crate::sqlite::queue::Queue;
+use crate::sqlite::read::join;
 use crate::sqlite::readers::Readers;
+use crate::sqlite::recover;
+use crate::sqlite::tuning::Tuning;
+use crate::sqlite::verify;
 use crate::sqlite::writer::Writer;
+use crate::sqlite::young::Young;
 
 /// A database file, held by this process alone.
 #[derive(Debug)]
 pub struct Sqlite {
     queue: Arc<Queue>,
+    known: Arc<Known>,
+    young: Arc<RwLock<Young>>,
     readers: Arc<Readers>,
     writer: Mutex<Option<JoinHandle<()>>>,
     ended: watch::Receiver<bool>,
@@ -33,12 +40,19 @@ impl Sqlite {
     /// Opens a database file, made when missing, with its directory. What the last process left
     /// unfinished, however it ended, is recovered first.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_tuned(path, Tuning::default())
+    }
+
+    /// Opens a database file as [`Sqlite::open`] does, with other sizes than the usual ones.
+    pub fn open_tuned(path: &Path, tuning: Tuning) -> Result<Self, StoreError> {
         let hold = Hold::take(path)?;
-        let connection = connection::writing(path)?;
+        let connection = connection::writing(path, tuning.file_bytes_max)?;
+        let young = Arc::new(RwLock::new(recover::young(&connection)?));
         let (known, queue) = (Arc::<Known>::default(), Arc::<Queue>::default());
-        let readers = Readers::start(path.into(), known.clone()).map_err(no_thread)?;
-        let readers = Arc::new(readers);
-        let writer = Writer { path: path.into(), known, queue: queue.clone() };
+        let readers = Readers::start(path.into(), known.clone(), young.clone());
+        let readers = Arc::new(readers.map_err(no_thread)?);
+        let shared = (known.clone(), young.clone());
+        let writer = Writer { path: path.into(), known, young, queue: queue.clone(), tuning };
         let (end, ended) = watch::channel(false);
         let closing = readers.clone();
         let work = move || {
@@ -49,7 +63,32 @@ impl Sqlite {
         };
         let thread = std::thread::Builder::new().name("store-write".into()).spawn(work);
         let writer = Mutex::new(Some(thread.map_err(no_thread)?));
-        Ok(Self { queue, readers, writer, ended })
+        let (known, young) = shared;
+        Ok(Self { queue, known, young, readers, writer, ended })
+    }
+}
+
+impl Sqlite {
+    /// What is wrong with a database file that no process has open: damaged rows, broken
+    /// structure. Nothing when all is well.
+    pub fn verify(path: &Path) -> Vec<String> {
+        verify::verify(path)
+    }
+
+    /// The page, if all of it is young: the tail of a log, which is asked for most.
+    fn young_page(&self, log: Table, owner: &Owner, slice: &Slice) -> Option<Page> {
+        if self.queue.is_closed() {
+            return None;
+        }
+        let log = self.known.log_by_name(log.name, owner)?;
+        let young = self.young.read();
+        let log = young.log(log)?;
+        if log.may_be_moved(slice) && !slice.from_end {
+            return None;
+        }
+        let records = log.select(slice);
+        let is_all = records.len() > slice.count_max || !log.may_be_moved(slice);
+        is_all.then(|| join(slice, Vec::new(), records))
     }
 }
 
@@ -88,6 +127,9 @@ impl Store for Sqlite {
     }
 
     fn page<'a>(&'a self, log: Table, owner: &'a Owner, slice: &'a Slice) -> Answer<'a, Page> {
+        if let Some(page) = self.young_page(log, owner, slice) {
+            return Box::pin(ready(Ok(page)));
+        }
         let (owner, slice) = (owner.clone(), slice.clone());
         Box::pin(self.readers.ask(move |read| read.page(log, &owner, &slice)))
     }
@@ -132,14 +174,4 @@ fn no_thread(error: std::io::Error) -> StoreError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::conformance::Subject;
-    use crate::scratch::Scratch;
-
-    crate::conformance!(|| {
-        let scratch = Scratch::new().expect("a directory");
-        let store = Sqlite::open(&scratch.path().join("verona.db")).expect("the store opens");
-        Subject::with(store, scratch)
-    });
-}
+mod tests;

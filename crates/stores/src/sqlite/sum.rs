@@ -30,10 +30,15 @@ pub fn of_flags(flags: u32) -> i64 {
 }
 
 /// Of a log's state.
-pub fn of_log(id: i64, owner: i64, table: i64, last: i64, clear: &[u8]) -> i64 {
+pub fn of_log(id: i64, (owner, table): (i64, i64), moved: i64, clear: &[u8]) -> i64 {
     let mut sum = 0;
-    for part in [id, owner, table, last] {
+    for part in [id, owner, table, moved] {
         sum = crc32c_append(sum, &part.to_le_bytes());
     }
     crc32c_append(sum, clear).into()
+}
+
+/// Of the operations of a group on young records.
+pub fn of_ops(generation: i64, ops: &[u8]) -> i64 {
+    crc32c_append(crc32c(&generation.to_le_bytes()), ops).into()
 }

@@ -8,7 +8,9 @@ use verona_core::store::error::{Fault, StoreError};
 pub enum Trouble {
     /// SQLite failed.
     Sql(rusqlite::Error),
-    /// We refused, or found damage.
+    /// The batch is refused; the disk is well.
+    Refused(StoreError),
+    /// We found damage, or cannot go on.
     Store(StoreError),
 }
 
@@ -18,6 +20,11 @@ impl Trouble {
         Self::Store(StoreError::new(Fault::Damaged, what))
     }
 
+    /// Whether the disk has no space left for it.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Sql(error) if fault_of(error) == Fault::Full)
+    }
+
     /// Whether only the batch is wrong, so that the others of its group can stand.
     pub fn is_of_the_batch(&self) -> bool {
         match self {
@@ -25,7 +32,8 @@ impl Trouble {
                 error.sqlite_error_code(),
                 Some(ErrorCode::TooBig | ErrorCode::ConstraintViolation)
             ),
-            Self::Store(error) => error.fault == Fault::Refused,
+            Self::Refused(_) => true,
+            Self::Store(_) => false,
         }
     }
 }
@@ -40,7 +48,7 @@ impl From<Trouble> for StoreError {
     fn from(trouble: Trouble) -> Self {
         match trouble {
             Trouble::Sql(error) => Self::new(fault_of(&error), error),
-            Trouble::Store(error) => error,
+            Trouble::Refused(error) | Trouble::Store(error) => error,
         }
     }
 }

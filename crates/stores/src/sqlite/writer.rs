@@ -4,16 +4,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use parking_lot::RwLock;
 use rusqlite::Connection;
 use verona_core::store::error::{Fault, StoreError};
 
-use crate::sqlite::apply::{Apply, Known};
+use crate::sqlite::apply::Apply;
+use crate::sqlite::commit::{Outcomes, Work, commit};
 use crate::sqlite::connection;
-use crate::sqlite::queue::{Group, Queue};
+use crate::sqlite::names::Known;
+use crate::sqlite::queue::{Group, Queue, Taken};
+use crate::sqlite::recover;
 use crate::sqlite::trouble::Trouble;
+use crate::sqlite::tuning::Tuning;
+use crate::sqlite::young::{Step, Young};
 
-/// Pages in the write-ahead log from which it is copied into the database file.
-const CHECKPOINT_PAGES: i32 = 4000;
+/// Groups that are committed without moving anything after there was no space for it.
+const GROUPS_WITHOUT_STEP: u32 = 64;
 
 /// The writer, moved into its thread.
 #[derive(Debug)]
@@ -22,155 +28,166 @@ pub struct Writer {
     pub path: PathBuf,
     /// What is known of names, shared with the readers.
     pub known: Arc<Known>,
+    /// What is young, shared with the readers.
+    pub young: Arc<RwLock<Young>>,
     /// Where batches come from.
     pub queue: Arc<Queue>,
+    /// How much is gathered before it is moved on.
+    pub tuning: Tuning,
 }
 
 enum End {
     Closed,
-    /// Nothing is assumed of the connection; whether its log must be left behind first.
+    /// Nothing is assumed of the connection.
     Fault(Fault),
 }
 
 impl Writer {
     /// Serves the queue until it is closed, with a connection that is open already.
-    pub fn run(self, connection: Connection) {
+    pub fn run(self, mut connection: Connection) {
         // However the thread ends, nobody waits for it in vain.
-        let _end = Abandon(self.queue.clone());
-        let mut open = Some(connection);
-        let mut abandon_log = false;
-        loop {
-            let opened = open.take().map_or_else(|| connection::writing(&self.path), Ok);
-            let ready = opened.and_then(|connection| {
-                if abandon_log {
-                    empty_log(&connection)?;
+        let _abandon = Abandon(self.queue.clone());
+        let mut end = self.serve(&mut connection);
+        while let End::Fault(fault) = end {
+            // A try for each group, when there is one: so the first behind the cure is served, and
+            // a disk that stays broken costs nothing while nobody writes.
+            if !self.queue.wait() {
+                return;
+            }
+            // The old connection stays until the new one is there: were there none for a moment,
+            // SQLite would read the write-ahead log anew and might find what has failed.
+            end = match self.reopen(fault) {
+                Ok(fresh) => {
+                    connection = fresh;
+                    self.serve(&mut connection)
                 }
-                Ok(connection)
-            });
-            match ready {
-                Ok(connection) => match self.serve(connection) {
-                    End::Closed => return,
-                    End::Fault(fault) => abandon_log = fault != Fault::Full,
-                },
                 Err(trouble) => {
                     let error = StoreError::from(trouble);
                     tracing::error!(%error, "the store cannot be opened again for writing");
-                    let Some(group) = self.queue.take() else { return };
-                    self.queue.settle(group, |_| Err(error.clone()));
+                    if let Taken::Group(group) = self.queue.take(false) {
+                        self.queue.settle(group, |_| Err(error.clone()));
+                    }
+                    End::Fault(fault)
                 }
-            }
+            };
         }
     }
 
-    fn serve(&self, mut connection: Connection) -> End {
-        connection.set_prepared_statement_cache_capacity(64);
-        let pages = Arc::new(AtomicI32::new(0));
-        let seen = pages.clone();
-        let hooked = connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, now| {
-            seen.store(now, Ordering::Relaxed);
-            Ok(())
-        }));
-        if let Err(error) = hooked {
-            return self.fault("cannot watch the write-ahead log", error.into());
+    /// Opens the file again after a fault, and takes what is young from there.
+    fn reopen(&self, fault: Fault) -> Result<Connection, Trouble> {
+        let connection = connection::writing(&self.path, self.tuning.file_bytes_max)?;
+        // Frames of the group that failed may lie behind the end of the write-ahead log, unsynced.
+        // It is left behind before anything new is written. Not so when the disk is full: copying
+        // may need the space that is missing, and the next group may be what frees it.
+        if fault != Fault::Full {
+            empty_log(&connection)?;
         }
-        let mut apply = Apply::new(&connection, &self.known);
-        while let Some(group) = self.queue.take() {
-            match commit(&connection, &mut apply, &group) {
-                Ok(refused) => {
-                    self.queue.settle(group, |at| refused.get(at).cloned().unwrap_or(Ok(())))
-                }
-                Err(trouble) => {
-                    let error = StoreError::from(trouble);
-                    let batches = group.batches.len();
-                    tracing::error!(%error, batches, "a group of writes failed, none of it is kept");
-                    let fault = error.fault;
-                    self.queue.settle(group, |_| Err(error.clone()));
-                    return End::Fault(fault);
-                }
+        let young = recover::young(&connection)?;
+        *self.young.write() = young;
+        tracing::warn!("the store is open again for writing");
+        Ok(connection)
+    }
+
+    fn serve(&self, connection: &mut Connection) -> End {
+        let pages = match watch_log(connection) {
+            Ok(pages) => pages,
+            Err(error) => return fault("the write-ahead log cannot be watched", error.into()),
+        };
+        let young_bytes_max = self.tuning.generation_bytes.saturating_mul(4);
+        let mut apply = Apply::new(connection, &self.known, &self.young, young_bytes_max);
+        let mut without_step = 0_u32;
+        loop {
+            let has_step = without_step == 0 && self.has_step();
+            let group = match self.queue.take(!has_step) {
+                Taken::Group(group) => Some(group),
+                Taken::Nothing => None,
+                Taken::Closed => break,
+            };
+            without_step = without_step.saturating_sub(1);
+            let step = if has_step { self.step(group.as_ref()) } else { None };
+            let batches = group.as_ref().map_or(&[][..], |group| &group.batches[..]);
+            let mut outcome = commit(connection, &mut apply, Work { step: step.as_ref(), batches });
+            if step.is_some() && outcome.as_ref().is_err_and(Trouble::is_full) {
+                tracing::error!("no space to move young records to their table, trying later");
+                without_step = GROUPS_WITHOUT_STEP;
+                outcome = commit(connection, &mut apply, Work { step: None, batches });
             }
-            if pages.load(Ordering::Relaxed) >= CHECKPOINT_PAGES {
-                if let Err(error) = checkpoint(&connection, "PASSIVE") {
-                    return self.fault("the write-ahead log cannot be copied", error);
-                }
+            if let Err(error) = self.settle(group, outcome) {
+                return End::Fault(error.fault);
+            }
+            if pages.load(Ordering::Relaxed) >= self.tuning.checkpoint_pages {
                 pages.store(0, Ordering::Relaxed);
+                if let Err(error) = checkpoint(connection, "PASSIVE") {
+                    return fault("the write-ahead log cannot be copied", error);
+                }
             }
         }
         drop(apply);
-        if let Err(trouble) = empty_log(&connection) {
-            let error = StoreError::from(trouble);
-            tracing::error!(%error, "the write-ahead log stays behind; the next start reads it");
+        if let Err(trouble) = empty_log(connection) {
+            fault("the write-ahead log stays behind, the next start reads it", trouble);
         }
         End::Closed
     }
 
-    fn fault(&self, what: &str, trouble: Trouble) -> End {
-        let error = StoreError::from(trouble);
-        tracing::error!(%error, "{what}");
-        End::Fault(error.fault)
+    /// Whether young records are to be moved; begins a new generation when it is time.
+    fn has_step(&self) -> bool {
+        let young = self.young.read();
+        if young.has_frozen() {
+            return true;
+        }
+        if young.bytes() < self.tuning.generation_bytes {
+            return false;
+        }
+        drop(young);
+        self.young.write().freeze();
+        true
+    }
+
+    fn step(&self, group: Option<&Group>) -> Option<Step> {
+        let writes = group.map_or(0, Group::writes);
+        let young = self.young.read();
+        if young.bytes() >= self.tuning.generation_bytes {
+            // The next generation is full already: an import, or steps that failed for a while.
+            return young.step(usize::MAX);
+        }
+        young.step(self.tuning.step_records.max(writes.saturating_mul(2)))
+    }
+
+    fn settle(
+        &self,
+        group: Option<Group>,
+        outcome: Result<Outcomes, Trouble>,
+    ) -> Result<(), StoreError> {
+        let outcome = outcome.map_err(|trouble| {
+            let error = StoreError::from(trouble);
+            tracing::error!(%error, "a commit failed, nothing of it is kept");
+            error
+        });
+        if let Some(group) = group {
+            self.queue.settle(group, |at| match &outcome {
+                Ok(outcomes) => outcomes.get(at).cloned().unwrap_or(Ok(())),
+                Err(error) => Err(error.clone()),
+            });
+        }
+        outcome.map(drop)
     }
 }
 
-/// Commits a group; the answer says, if any batch was refused, the outcome of each.
-fn commit(
-    connection: &Connection,
-    apply: &mut Apply<'_>,
-    group: &Group,
-) -> Result<Vec<Result<(), StoreError>>, Trouble> {
-    let outcome = attempt(connection, apply, group, false).or_else(|trouble| {
-        if !trouble.is_of_the_batch() {
-            return Err(trouble);
-        }
-        undo(connection, apply)?;
-        attempt(connection, apply, group, true)
-    });
-    if outcome.is_err() && !connection.is_autocommit() {
-        let _ = undo(connection, apply);
-    }
-    outcome
+/// A counter that always tells how many pages are in the write-ahead log.
+fn watch_log(connection: &mut Connection) -> rusqlite::Result<Arc<AtomicI32>> {
+    let pages = Arc::new(AtomicI32::new(0));
+    let seen = pages.clone();
+    connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, now| {
+        seen.store(now, Ordering::Relaxed);
+        Ok(())
+    }))?;
+    Ok(pages)
 }
 
-fn attempt(
-    connection: &Connection,
-    apply: &mut Apply<'_>,
-    group: &Group,
-    apart: bool,
-) -> Result<Vec<Result<(), StoreError>>, Trouble> {
-    let mut outcomes = Vec::new();
-    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-    for waiting in &group.batches {
-        let mut one = || -> Result<(), Trouble> {
-            let writes = waiting.writes.as_ref().map_err(|error| Trouble::Store(error.clone()))?;
-            writes.iter().try_for_each(|write| apply.write(write))
-        };
-        if !apart {
-            one()?;
-            continue;
-        }
-        connection.prepare_cached("SAVEPOINT batch")?.execute([])?;
-        let outcome = one();
-        if let Err(trouble) = outcome {
-            if !trouble.is_of_the_batch() {
-                return Err(trouble);
-            }
-            connection.prepare_cached("ROLLBACK TO batch")?.execute([])?;
-            apply.undone();
-            outcomes.push(Err(trouble.into()));
-        } else {
-            outcomes.push(Ok(()));
-        }
-        connection.prepare_cached("RELEASE batch")?.execute([])?;
-    }
-    connection.prepare_cached("COMMIT")?.execute([])?;
-    apply.committed();
-    Ok(outcomes)
-}
-
-fn undo(connection: &Connection, apply: &mut Apply<'_>) -> Result<(), Trouble> {
-    apply.undone();
-    if !connection.is_autocommit() {
-        connection.prepare_cached("ROLLBACK")?.execute([])?;
-    }
-    Ok(())
+fn fault(what: &str, trouble: Trouble) -> End {
+    let error = StoreError::from(trouble);
+    tracing::error!(%error, "{what}");
+    End::Fault(error.fault)
 }
 
 /// Copies the write-ahead log into the database file and begins it anew.

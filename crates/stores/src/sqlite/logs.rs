@@ -1,0 +1,387 @@
+//! The writes on logs. What concerns young records becomes operations that lie on the disk in one
+//! row for the group; what concerns older ones changes the table of records at once. A place in a
+//! log tells which: up to `moved` records are in the table, behind it they are young.
+
+use std::sync::Arc;
+
+use ahash::AHashMap;
+use bytes::Bytes;
+use parking_lot::RwLock;
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
+use verona_core::store::error::{Fault, StoreError};
+use verona_core::store::shape::{Record, Seq, Table};
+
+use crate::rules::{self, SEQ_MAX};
+use crate::sqlite::clear::Clear;
+use crate::sqlite::names::{Known, Lately};
+use crate::sqlite::op::{Append, Ops};
+use crate::sqlite::sum;
+use crate::sqlite::trouble::Trouble;
+use crate::sqlite::young::{Move, Step, Young};
+
+/// The logs, as one transaction sees them.
+pub struct Logs<'c> {
+    connection: &'c Connection,
+    known: &'c Known,
+    young: &'c RwLock<Young>,
+    /// Where appends are refused, since nothing can be moved to make place for more.
+    young_bytes_max: usize,
+    ids: Lately<(i64, i64), i64>,
+    states: Lately<i64, Log>,
+    ops: Ops,
+    /// The last place of each log that this transaction appended to.
+    lasts: AHashMap<i64, Seq>,
+    /// Whether the table of records changes, so that readers must see this commit as a whole.
+    touched: bool,
+    /// Logs that this transaction made.
+    made: Vec<((i64, i64), i64)>,
+}
+
+/// The state of a log on the disk, and what the writer remembers beside it.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// Its number.
+    pub id: i64,
+    /// Whose it is, and of which table.
+    pub place: (i64, i64),
+    /// Up to where records are in the table; those that are young lie behind.
+    pub moved: Seq,
+    /// What is known of flags in the table.
+    pub clear: Clear,
+    /// The last place that was taken.
+    last: Seq,
+    /// Up to where the table has no record.
+    emptied: Seq,
+}
+
+impl Log {
+    /// Reads the state of a log that must be there.
+    pub fn load(connection: &Connection, log: i64) -> Result<Self, Trouble> {
+        let sql = "SELECT id, owner, tab, moved, sum, clear FROM logs WHERE id = ?";
+        let mut select = connection.prepare_cached(sql)?;
+        let mut rows = select.query([log])?;
+        Self::from_row(rows.next()?.ok_or_else(|| gone(log))?)
+    }
+
+    /// Reads and checks a row of the table of logs.
+    pub fn from_row(row: &Row<'_>) -> Result<Self, Trouble> {
+        let id: i64 = row.get(0)?;
+        let place: (i64, i64) = (row.get(1)?, row.get(2)?);
+        let (moved, sum): (i64, i64) = (row.get(3)?, row.get(4)?);
+        let bytes = row.get_ref(5)?.as_blob().unwrap_or_default();
+        match (Seq::try_from(moved), Clear::from_bytes(bytes)) {
+            (Ok(seq), Some(clear)) if sum == sum::of_log(id, place, moved, bytes) => {
+                Ok(Self { id, place, moved: seq, clear, last: seq, emptied: 0 })
+            }
+            _ => Err(Trouble::damaged(format_args!("the state of log {id}"))),
+        }
+    }
+}
+
+impl<'c> Logs<'c> {
+    /// Begins with nothing at hand.
+    pub fn new(
+        connection: &'c Connection,
+        known: &'c Known,
+        young: &'c RwLock<Young>,
+        young_bytes_max: usize,
+    ) -> Self {
+        Self {
+            connection,
+            known,
+            young,
+            young_bytes_max,
+            ids: Lately::default(),
+            states: Lately::default(),
+            ops: Ops::default(),
+            lasts: AHashMap::new(),
+            touched: false,
+            made: Vec::new(),
+        }
+    }
+
+    /// Where the operations end now.
+    pub fn end(&self) -> (usize, usize) {
+        self.ops.end()
+    }
+
+    /// The transaction was rolled back to where the operations ended.
+    pub fn undone_to(&mut self, end: (usize, usize)) {
+        self.ids.clear();
+        self.states.clear();
+        self.ops.cut(end);
+        self.lasts = self.ops.lasts().collect();
+        self.made.clear();
+    }
+
+    /// The whole transaction was rolled back.
+    pub fn undone(&mut self) {
+        self.undone_to((0, 0));
+        self.touched = false;
+    }
+
+    /// Writes the operations and, if the table of records changed, the number of its version.
+    pub fn finish(&mut self) -> Result<(), Trouble> {
+        let bytes = &self.ops.bytes;
+        if !bytes.is_empty() {
+            let generation = self.young.read().generation;
+            let sum = sum::of_ops(generation, bytes);
+            self.sql("INSERT INTO young (generation, sum, ops) VALUES (?, ?, ?)")?
+                .execute(params![generation, sum, bytes])?;
+        }
+        if self.touched {
+            let version = self.young.read().version.wrapping_add(1);
+            self.sql("UPDATE state SET version = ?")?.execute([version])?;
+        }
+        Ok(())
+    }
+
+    /// The transaction is committed: what it did to young records is done in memory.
+    pub fn committed(&mut self, step: Option<&Step>) {
+        let ops = std::mem::take(&mut self.ops);
+        self.lasts.clear();
+        self.made.drain(..).for_each(|(place, log)| self.known.learn_log(place, log));
+        let mut young = self.young.write();
+        if let Some(step) = step {
+            young.moved(step);
+        }
+        young.apply(ops.list, &Bytes::from(ops.bytes));
+        if std::mem::take(&mut self.touched) {
+            young.version = young.version.wrapping_add(1);
+        }
+    }
+
+    /// Moves young records to the table.
+    pub fn step(&mut self, step: &Step) -> Result<(), Trouble> {
+        self.touched = true;
+        let young = self.young;
+        // This thread alone changes what is young: nobody waits to write, reading again is safe.
+        let young = young.read_recursive();
+        let mut insert = self.sql(
+            "INSERT INTO records (log, seq, peer, flags, epoch, sum, stanza)
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
+        )?;
+        for Move { log, through, .. } in &step.moves {
+            let Some(from) = young.log(*log) else { continue };
+            for (seq, row) in from.rows.range(..=*through) {
+                insert.execute(params![
+                    log,
+                    signed(*seq),
+                    row.peer,
+                    row.flags,
+                    row.epoch,
+                    row.sum,
+                    &row.stanza[..]
+                ])?;
+            }
+            let state = self.state(*log)?;
+            let flags = from.rows.range(..=*through).map(|(seq, row)| (*seq, row.flags));
+            state.clear.extend((state.moved, *through), &from.clear, flags);
+            state.moved = *through;
+            let state = state.clone();
+            self.keep(&state)?;
+        }
+        if step.is_last {
+            self.sql("DELETE FROM young WHERE generation < ?")?.execute([young.generation])?;
+        }
+        Ok(())
+    }
+
+    /// Appends to the log at a place, which is made if it is new.
+    pub fn append(
+        &mut self,
+        table: Table,
+        place: (i64, i64),
+        record: &Record,
+        peer: i64,
+    ) -> Result<(), Trouble> {
+        let log = match self.find(place)? {
+            Some(log) => log,
+            None => self.make(place)?,
+        };
+        let state = self.state(log)?;
+        rules::rises(table, state.last, record.seq).map_err(Trouble::Refused)?;
+        state.last = record.seq;
+        let moved = state.moved;
+        if self.young.read().bytes() >= self.young_bytes_max {
+            let error =
+                StoreError::new(Fault::Full, "young records cannot be moved to their table");
+            return Err(Trouble::Refused(error));
+        }
+        let Record { seq, epoch, flags, ref stanza, .. } = *record;
+        let sum = sum::of_record(log, seq, epoch, &record.peer, stanza) ^ sum::of_flags(flags);
+        let peer_name = record.peer.clone();
+        let append = Append { log, seq, epoch, flags, peer, sum, stanza: 0..0, peer_name, moved };
+        self.ops.append(append, stanza);
+        self.lasts.insert(log, seq);
+        Ok(())
+    }
+
+    /// Replaces flags and stanza of a record.
+    pub fn amend(&mut self, log: i64, seq: Seq, flags: u32, stanza: &[u8]) -> Result<(), Trouble> {
+        if seq > self.state(log)?.moved {
+            if self.is_young(log) {
+                self.ops.amend(log, seq, flags, stanza);
+            }
+            return Ok(());
+        }
+        let found: Option<(i64, u32, Arc<str>)> = self
+            .sql(
+                "SELECT r.rowid, r.epoch, p.name FROM records r LEFT JOIN peers p ON p.id = r.peer
+                 WHERE r.log = ? AND r.seq = ?",
+            )?
+            .query_row([log, signed(seq)], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get_ref(2)?.as_str()?.into()))
+            })
+            .optional()?;
+        let Some((id, epoch, peer)) = found else { return Ok(()) };
+        let sum = sum::of_record(log, seq, epoch, &peer, stanza) ^ sum::of_flags(flags);
+        self.sql("UPDATE records SET flags = ?, sum = ?, stanza = ? WHERE rowid = ?")?
+            .execute(params![flags, sum, stanza, id])?;
+        self.touched = true;
+        let state = self.state(log)?;
+        if state.clear.lower(flags, seq) {
+            let state = state.clone();
+            self.keep(&state)?;
+        }
+        Ok(())
+    }
+
+    /// Takes flags off all records up to a place, and then those records that have none.
+    pub fn unflag(&mut self, log: i64, through: Seq, bits: u32) -> Result<(), Trouble> {
+        let state = self.state(log)?;
+        let (from, moved) = (state.clear.up_to(bits).max(state.emptied), state.moved);
+        if through > moved && self.is_young(log) {
+            self.ops.unflag(log, through, bits);
+        }
+        let through = through.min(moved);
+        if from >= through {
+            return Ok(());
+        }
+        self.unflag_in_table(log, (from, through), bits)?;
+        let state = self.state(log)?;
+        state.clear.raise(bits, through);
+        let state = state.clone();
+        self.keep(&state)
+    }
+
+    fn unflag_in_table(
+        &mut self,
+        log: i64,
+        (from, through): (Seq, Seq),
+        bits: u32,
+    ) -> Result<(), Trouble> {
+        let mut select = self.sql(
+            "SELECT rowid, flags, sum FROM records INDEXED BY by_seq
+             WHERE log = ?1 AND seq > ?2 AND seq <= ?3 AND (flags & ?4 != 0 OR flags = 0)",
+        )?;
+        let place = params![log, signed(from), signed(through), bits];
+        let rows = select.query_map(place, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let found: Vec<(i64, u32, i64)> = rows.collect::<Result<_, _>>()?;
+        self.touched |= !found.is_empty();
+        for (id, flags, sum) in found {
+            let left = flags & !bits;
+            if left == 0 {
+                self.sql("DELETE FROM records WHERE rowid = ?")?.execute([id])?;
+            } else {
+                let sum = sum ^ sum::of_flags(flags) ^ sum::of_flags(left);
+                self.sql("UPDATE records SET flags = ?, sum = ? WHERE rowid = ?")?
+                    .execute(params![left, sum, id])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the records in a range of places.
+    pub fn remove(&mut self, log: i64, from: Seq, to: Seq) -> Result<(), Trouble> {
+        let state = self.state(log)?;
+        let (moved, emptied) = (state.moved, state.emptied);
+        if to > moved && self.is_young(log) {
+            self.ops.remove(log, from, to);
+        }
+        let to = to.min(moved);
+        if from > to || to <= emptied {
+            return Ok(());
+        }
+        let gone = self
+            .sql("DELETE FROM records WHERE log = ? AND seq BETWEEN ? AND ?")?
+            .execute([log, signed(from), signed(to)])?;
+        self.touched |= gone > 0;
+        if from == 0 {
+            self.state(log)?.emptied = to;
+        }
+        Ok(())
+    }
+
+    /// Removes all records of an owner.
+    pub fn erase(&mut self, owner: i64) -> Result<(), Trouble> {
+        let mut select = self.sql("SELECT id FROM logs WHERE owner = ?")?;
+        let ids: Vec<i64> =
+            select.query_map([owner], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        ids.into_iter().try_for_each(|log| self.remove(log, 0, SEQ_MAX))
+    }
+
+    /// The number of a log, if it was ever written to.
+    pub fn find(&mut self, place: (i64, i64)) -> Result<Option<i64>, Trouble> {
+        if let Some(log) = self.ids.find(&place) {
+            return Ok(Some(log));
+        }
+        let found = self
+            .sql("SELECT id FROM logs WHERE owner = ? AND tab = ?")?
+            .query_row(<[i64; 2]>::from(place), |row| row.get(0))
+            .optional()?;
+        if let Some(log) = found {
+            self.ids.keep(place, log);
+        }
+        Ok(found)
+    }
+
+    fn make(&mut self, place: (i64, i64)) -> Result<i64, Trouble> {
+        self.sql("INSERT INTO logs (owner, tab, moved, sum, clear) VALUES (?, ?, 0, 0, x'')")?
+            .execute(<[i64; 2]>::from(place))?;
+        let id = self.connection.last_insert_rowid();
+        let clear = Clear::default();
+        let log = Log { id, place, moved: 0, clear, last: 0, emptied: 0 };
+        self.keep(&log)?;
+        self.ids.keep(place, id);
+        self.states.keep(id, log);
+        self.made.push((place, id));
+        Ok(id)
+    }
+
+    fn state(&mut self, log: i64) -> Result<&mut Log, Trouble> {
+        if self.states.find_mut(&log).is_none() {
+            let mut state = Log::load(self.connection, log)?;
+            let young = self.young.read_recursive().log(log).map_or(0, |young| young.last);
+            let staged = self.lasts.get(&log).copied().unwrap_or(0);
+            state.last = state.moved.max(young).max(staged);
+            self.states.keep(log, state);
+        }
+        self.states.find_mut(&log).ok_or_else(|| gone(log))
+    }
+
+    fn keep(&self, log: &Log) -> Result<(), Trouble> {
+        let (moved, clear) = (signed(log.moved), log.clear.to_bytes());
+        let sum = sum::of_log(log.id, log.place, moved, &clear);
+        self.sql("UPDATE logs SET moved = ?, sum = ?, clear = ? WHERE id = ?")?
+            .execute(params![moved, sum, clear, log.id])?;
+        Ok(())
+    }
+
+    fn is_young(&self, log: i64) -> bool {
+        self.lasts.contains_key(&log) || self.young.read().log(log).is_some()
+    }
+
+    fn sql(&self, sql: &str) -> Result<CachedStatement<'c>, Trouble> {
+        Ok(self.connection.prepare_cached(sql)?)
+    }
+}
+
+fn gone(log: i64) -> Trouble {
+    Trouble::damaged(format_args!("log {log} is gone"))
+}
+
+/// A place as SQLite's integer; what is beyond its end is at its end.
+pub fn signed(seq: Seq) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,27 @@
+//! The sizes that trade memory and waiting against work.
+
+/// How much is gathered before it is moved on. The defaults are measured; tests take small ones.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    /// Bytes of a generation of young records: two are held in memory at most, and read again at
+    /// the start.
+    pub generation_bytes: usize,
+    /// Young records that are moved with one commit at least; a large group moves twice its own
+    /// number, so that a frozen generation is gone long before the next one is full.
+    pub step_records: usize,
+    /// Pages in the write-ahead log from which it is copied into the database file.
+    pub checkpoint_pages: i32,
+    /// Bytes that the database file may grow to before the store is full; 0 for all there are.
+    pub file_bytes_max: u64,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            generation_bytes: 8 * 1024 * 1024,
+            step_records: 512,
+            checkpoint_pages: 1000,
+            file_bytes_max: 0,
+        }
+    }
+}
