@@ -66,6 +66,9 @@ impl Server {
         };
         let _ = tokio::time::timeout(patience, ended).await;
         self.directory.each(|account| keep::tell(self, account, &mut account.turn()));
+
+        // Counted before the sleepers are taken away, who would count as awake.
+        let left = self.streams();
         let mut sleepers = self.sleepers.take_all();
         for sleepers in sleepers.chunks_mut(BATCH) {
             let mut batch = Batch::new();
@@ -77,7 +80,7 @@ impl Server {
             }
             self.store.submit(batch).await?;
         }
-        Ok(self.streams())
+        Ok(left)
     }
 
     /// How many sessions have a stream.
