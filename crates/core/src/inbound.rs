@@ -42,6 +42,7 @@ pub(crate) fn to_account(
         stanza: &mut stanza,
         link: None,
         keep: Keep::default(),
+        kept_id: None,
         delivery: Delivery::Ignore,
         sends: &mut sends,
         copies: smallvec::SmallVec::new(),
@@ -115,8 +116,7 @@ fn message(
     if let Delivery::To(places) = &passage.delivery {
         let mut refused = 0;
         for resource in places.iter().filter_map(|place| passage.state.resources.get(*place)) {
-            let text = passage.stanza.text();
-            let put = trail.write(&resource.link, |out| out.extend_from_slice(text.as_bytes()));
+            let put = trail.write(&resource.link, passage.stanza);
             if put == Put::Overslept && passage.keep == Keep::default() {
                 return Need::Room(passage.account.clone(), resource.link.clone(), came);
             }
@@ -130,7 +130,7 @@ fn message(
     place.registry.watch(Phase::Copy, &mut passage);
     for (place, copy) in &passage.copies {
         if let Some(resource) = passage.state.resources.get(*place) {
-            trail.write(&resource.link, |out| out.extend_from_slice(copy.text().as_bytes()));
+            trail.write_for(&resource.link, passage.stanza, copy.text());
         }
     }
     Need::Nothing
@@ -162,9 +162,7 @@ fn to_resources(
                     None => resource.is_available() && kind != PresenceType::Error,
                 };
                 if takes {
-                    trail.write(&resource.link, |out| {
-                        out.extend_from_slice(stanza.text().as_bytes());
-                    });
+                    trail.write(&resource.link, stanza);
                     if kind == PresenceType::Unavailable
                         && let Some(from) = stanza.from()
                     {
@@ -200,8 +198,7 @@ fn iq(
         !asks || stanza.from().is_some_and(|from| state.shares_presence_with(&account.jid, from));
     match found.filter(|_| may) {
         Some(resource) => {
-            let text = stanza.text();
-            let put = trail.write(&resource.link, |out| out.extend_from_slice(text.as_bytes()));
+            let put = trail.write(&resource.link, stanza);
             if put == Put::Refused {
                 trail.bounce(stanza, &StanzaError::new(Condition::ServiceUnavailable));
             }

@@ -111,6 +111,9 @@ impl Limits {
     }
 }
 
+/// Seconds between two rounds of what modules do without being asked.
+pub const CHORES_SECS: u64 = 15 * 60;
+
 /// Bytes that may wait for the store's writer before submitters are paused: about a second of what
 /// one disk takes, so that a slow disk shows as latency and not as memory.
 pub const WRITER_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -121,6 +124,13 @@ pub const MAILBOX_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes at which a mailbox refuses: every source that was not yet paused may have added one
 /// stanza or one fan-out more.
 pub const MAILBOX_BYTES_HARD: usize = 2 * MAILBOX_BYTES_MAX;
+
+/// Stanzas kept aside for a session that is held back (XEP-0352), before all of them leave: more
+/// than most rosters have entries, and few enough to look through for each.
+pub const HELD_STANZAS_MAX: usize = 256;
+
+/// Bytes of such stanzas, some hundred of usual size: that much is worth waking a radio for.
+pub const HELD_BYTES_MAX: usize = 64 * 1024;
 
 /// How long a paused source waits for a reader that makes no progress before the reader is
 /// detached.

@@ -64,6 +64,7 @@ impl Server {
                 stanza: &mut stanza,
                 link: Some(&seat.link),
                 keep: Keep::default(),
+                kept_id: None,
                 delivery: Delivery::Ignore,
                 sends: &mut sends,
                 copies: smallvec::SmallVec::new(),
@@ -79,6 +80,8 @@ impl Server {
             let sent = passage.stanza.clone();
             if passage.keep != Keep::default() {
                 let seq = keep::next_seq(self, passage.state);
+                // XEP-0313 §3.5: it goes on without the id, which is for the account alone.
+                passage.kept_id = Some(self.ids.of(self.epoch, seq));
                 let what = (&*passage.stanza, Direction::Outbound, passage.keep);
                 let ticket = keep::append(self, passage.account, passage.state, seq, what);
                 trail.kept.push(Kept { ticket, stanza: came });
@@ -92,9 +95,7 @@ impl Server {
             *passage.stanza = sent;
             for (place, copy) in &passage.copies {
                 if let Some(resource) = passage.state.resources.get(*place) {
-                    trail.write(&resource.link, |out| {
-                        out.extend_from_slice(copy.text().as_bytes());
-                    });
+                    trail.write_for(&resource.link, passage.stanza, copy.text());
                 }
             }
         }
@@ -148,6 +149,7 @@ impl Server {
             stanza: &mut stanza,
             link: Some(&seat.link),
             keep: Keep::default(),
+            kept_id: None,
             delivery: Delivery::Ignore,
             sends: &mut sends,
             copies: smallvec::SmallVec::new(),
@@ -234,7 +236,7 @@ impl Server {
             // RFC 6121 §3.1.3: requests are repeated at each login until they are answered.
             presence::of_others(state, &seat.link);
             for request in presence::waiting_requests(state) {
-                trail.write(&seat.link, |out| out.extend_from_slice(request.as_bytes()));
+                trail.write_text(&seat.link, request);
             }
         }
         self.fan_out(&broadcast, seat, state, stanza, trail);
@@ -264,6 +266,22 @@ impl Server {
             }
         }
         trail.extend(sends);
+    }
+
+    /// A session is resumed. What modules remember of its resource only in memory may be gone, if
+    /// the server was restarted meanwhile, so they hear of it as of a presence sent anew.
+    pub(crate) async fn returns(self: &Arc<Self>, seat: &Seat) {
+        let mut sends = Vec::new();
+        {
+            let mut state = seat.account.turn();
+            let resource = state.resource_of(&seat.link);
+            let presence = resource.and_then(|resource| resource.presence.clone());
+            let Some(presence) = presence else { return };
+            let (to, probes, was_available) = (Vec::new(), Vec::new(), true);
+            let nobody = Broadcast { to, probes, was_available };
+            self.tell_modules(seat, &mut state, &nobody, &presence, &mut sends);
+        }
+        self.send(sends).await;
     }
 
     fn tell_modules(
@@ -317,6 +335,7 @@ impl Server {
                 stanza: &mut notice,
                 link: Some(&seat.link),
                 keep: Keep::default(),
+                kept_id: None,
                 delivery: Delivery::Ignore,
                 sends: &mut sends,
                 copies: smallvec::SmallVec::new(),

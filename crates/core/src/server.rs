@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 use verona_xml::{Tree, Writer};
@@ -278,6 +279,9 @@ pub struct Registry {
     pub(crate) advertised: Vec<(Stage, Advertising)>,
     pub(crate) before_login: Vec<(&'static str, Registering)>,
     pub(crate) described: Vec<(Target, Describing)>,
+    pub(crate) chores: Vec<Chore>,
+
+    pub(crate) nonzas: Vec<(&'static str, &'static str, Hearing)>,
     /// What modules keep in memory with each account.
     pub parts: Vec<PartSpec>,
 }
@@ -288,7 +292,9 @@ pub(crate) type Watching = Box<dyn Fn(&mut Passage<'_>) + Send + Sync>;
 pub(crate) type Changing = Box<dyn Fn(&mut Change<'_>) + Send + Sync>;
 pub(crate) type Advertising = Box<dyn Fn(&mut Offering<'_>) + Send + Sync>;
 pub(crate) type Registering = Box<dyn Fn(BeforeLogin) -> Answer + Send + Sync>;
+pub(crate) type Chore = Box<dyn Fn(Arc<Server>, Arc<Host>) -> BoxFuture<'static, ()> + Send + Sync>;
 pub(crate) type Describing = Box<dyn Fn(&mut Writer) + Send + Sync>;
+pub(crate) type Hearing = Box<dyn Fn(&Seat) + Send + Sync>;
 
 /// What is asked, as modules registered it.
 #[derive(Eq, Hash, PartialEq)]
@@ -353,6 +359,9 @@ pub struct Passage<'a> {
     pub link: Option<&'a Arc<Link>>,
     /// Why it is kept; set before the keep phase by the rules of RFC 6121 §8.5.
     pub keep: Keep,
+    /// The id under which it was kept, when outbound; known in the copy phase. An inbound stanza
+    /// carries it.
+    pub kept_id: Option<String>,
     /// Where it goes, when inbound; decided before the keep phase.
     pub delivery: Delivery,
     /// Stanzas to be routed when the turn is over, by the router alone.

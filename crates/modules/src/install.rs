@@ -8,6 +8,8 @@ use verona_core::server::Host;
 
 use crate::access::blocking::Blocking;
 use crate::archive::mam::Mam;
+use crate::devices::carbons::Carbons;
+use crate::devices::client_state::ClientState;
 use crate::entity::last_activity::LastActivity;
 use crate::im::hints::Hints;
 use crate::im::message_ids::MessageIds;
@@ -78,6 +80,8 @@ modules! {
     Offline,
     Hints,
     Mam,
+    Carbons,
+    ClientState,
 }
 
 /// Makes a host with all modules as they are by default.

@@ -2,6 +2,8 @@
 
 pub mod access;
 pub mod archive;
+
+pub mod devices;
 pub mod entity;
 pub mod im;
 pub mod install;

@@ -67,6 +67,7 @@ impl Assembly {
         doors.open("c2s", &config.listen.c2s, Service::Client)?;
         doors.open("c2s_tls", &config.listen.c2s_tls, Service::ClientTls)?;
         doors.tasks.spawn(sweep(server.clone()));
+        doors.tasks.spawn(verona_core::chores::tend(server.clone()));
         let Doors { listening, tasks, .. } = doors;
         Ok(Self { server, listening, tasks: Mutex::new(tasks), iterations })
     }

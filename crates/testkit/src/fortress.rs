@@ -10,8 +10,8 @@ use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -36,6 +36,7 @@ const START_WAIT: Duration = Duration::from_secs(15);
 const STOP_WAIT: Duration = Duration::from_secs(12);
 const STARTS_MAX: usize = 3;
 const LOOK: Duration = Duration::from_millis(10);
+const LOG_LINES_MAX: usize = 20;
 /// What the kernel counts memory and processor time in, on Linux.
 const PAGE_BYTES: u64 = 4096;
 const TICK: Duration = Duration::from_millis(10);
@@ -206,10 +207,15 @@ impl Fortress {
 
     /// Makes an account, if it is not there yet. Panics if the server refuses.
     pub fn add(&self, jid: &str) {
-        let new = self.accounts.lock().is_ok_and(|mut known| known.insert(jid.to_owned()));
-        if new && let Err(why) = self.add_account(jid) {
-            panic!("no account for {jid}: {why}\n{}", self.log());
+        // Held until it is made, so that who comes second finds it there.
+        let mut known = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.contains(jid) {
+            return;
         }
+        if let Err(why) = self.add_account(jid) {
+            panic!("no account for {jid}: {why}\n{}", self.end_of_log());
+        }
+        known.insert(jid.to_owned());
     }
 
     fn add_account(&self, jid: &str) -> Result<(), String> {
@@ -268,9 +274,11 @@ impl Fortress {
         };
         match tokio::time::timeout(LIVES_WITHIN, alive).await {
             Ok(Ok(())) if !self.has_ended() => Ok(began.elapsed()),
-            Ok(Ok(())) => Err(format!("the server ended\n{}", self.log())),
-            Ok(Err(trouble)) => Err(format!("the server is not well: {trouble}\n{}", self.log())),
-            Err(_) => Err(format!("no login within {LIVES_WITHIN:?}\n{}", self.log())),
+            Ok(Ok(())) => Err(format!("the server ended\n{}", self.end_of_log())),
+            Ok(Err(trouble)) => {
+                Err(format!("the server is not well: {trouble}\n{}", self.end_of_log()))
+            }
+            Err(_) => Err(format!("no login within {LIVES_WITHIN:?}\n{}", self.end_of_log())),
         }
     }
 
@@ -312,6 +320,12 @@ impl Fortress {
     /// What it has logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
+    fn end_of_log(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines.get(lines.len().saturating_sub(LOG_LINES_MAX)..).unwrap_or_default().join("\n")
     }
 
     /// The directory with its config and data.

@@ -2,7 +2,7 @@
 
 use crate::address::Address;
 use crate::node::{NS_CLIENT, NS_STREAM, Node, escape};
-use crate::place::{Place, Security};
+use crate::place::{Link, Place, Security};
 use crate::reader::Item;
 use crate::sasl;
 use crate::wire::{PATIENCE, Trouble, Wire};
@@ -21,7 +21,11 @@ pub struct Raw {
 impl Raw {
     /// Connects; direct TLS is up when this returns, a stream is not.
     pub async fn connect(place: &impl Place, address: &Address) -> Result<Self, Trouble> {
-        let link = place.connect(address).await?;
+        Self::over(place.connect(address).await?, address).await
+    }
+
+    /// Takes over a connection.
+    pub async fn over(link: Link, address: &Address) -> Result<Self, Trouble> {
         let security = link.security;
         let wire = Wire::new(link, &address.domain, PATIENCE).await?;
         Ok(Self { wire, domain: address.domain.clone(), security })

@@ -86,7 +86,7 @@ async fn scram(wire: &mut Wire, name: &str, password: &str) -> Result<(), Troubl
     send(wire, "auth", "SCRAM-SHA-1", &format!("n,,{first}")).await?;
     let challenge = answer(wire, "challenge").await?;
 
-    let proof = Proof::new(password, &first, &nonce, &challenge)
+    let proof = Proof::new(password, &first, &challenge, b"n,,")
         .ok_or_else(|| Trouble::Io(format!("not a SCRAM challenge: {challenge}")))?;
     send(wire, "response", "", &proof.response).await?;
     proof.check(&answer(wire, "success").await?)
@@ -108,15 +108,21 @@ impl Opening {
     }
 }
 
-/// What a client answers to a challenge, and what the server must say to that.
-struct Proof {
-    response: String,
-    server_signature: String,
+/// What a client answers to a challenge of SCRAM-SHA-1, and what the server must say to that.
+#[derive(Clone, Debug)]
+pub struct Proof {
+    /// The last message of the client.
+    pub response: String,
+    /// What the server has to prove that it knows, in base64.
+    pub server_signature: String,
 }
 
 impl Proof {
-    fn new(password: &str, first: &str, nonce: &str, challenge: &str) -> Option<Self> {
+    /// The answer to a challenge; `first` is what the client has said, without its GS2 header, and
+    /// `binding` that header with the data of the channel behind it (RFC 5802 §5.1).
+    pub fn new(password: &str, first: &str, challenge: &str, binding: &[u8]) -> Option<Self> {
         let field = |key: &str| challenge.split(',').find_map(|field| field.strip_prefix(key));
+        let nonce = first.split(',').find_map(|field| field.strip_prefix("r="))?;
         let (both, salt) = (field("r=")?, STANDARD.decode(field("s=")?).ok()?);
         let rounds: u32 = field("i=")?.parse().ok()?;
         if !both.starts_with(nonce) || both.len() == nonce.len() {
@@ -124,7 +130,7 @@ impl Proof {
         }
         let mut salted = [0; SHA1_BYTES];
         pbkdf2::pbkdf2_hmac::<Sha1>(password.as_bytes(), &salt, rounds, &mut salted);
-        let without_proof = format!("c=biws,r={both}");
+        let without_proof = format!("c={},r={both}", STANDARD.encode(binding));
         let message = format!("{first},{challenge},{without_proof}");
         let client_key = hmac(&salted, b"Client Key");
         let signature = hmac(&Sha1::digest(&client_key), message.as_bytes());
@@ -190,15 +196,15 @@ mod tests {
         // RFC 5802 §5.
         let nonce = "fyko+d2lbbFgONRv9qkxdawL";
         let challenge = "r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,s=QSXCR+Q6sek8bf92,i=4096";
-        let proof = Proof::new("pencil", &format!("n=user,r={nonce}"), nonce, challenge).unwrap();
+        let proof = Proof::new("pencil", &format!("n=user,r={nonce}"), challenge, b"n,,").unwrap();
         assert!(proof.response.ends_with("p=v0X8v3Bz2T0CJGbJQyF0X+HI4Ts="));
         assert_eq!(proof.server_signature, "rmF9pqV8S7suAoZWja4dJRkFsKQ=");
     }
 
     #[test]
     fn a_challenge_must_continue_our_nonce() {
-        assert!(Proof::new("p", "n=u,r=abc", "abc", "r=abd1,s=QSXC,i=1").is_none());
-        assert!(Proof::new("p", "n=u,r=abc", "abc", "r=abc,s=QSXC,i=1").is_none());
-        assert!(Proof::new("p", "n=u,r=abc", "abc", "r=abc1,s=QSXC,i=1").is_some());
+        assert!(Proof::new("p", "n=u,r=abc", "r=abd1,s=QSXC,i=1", b"n,,").is_none());
+        assert!(Proof::new("p", "n=u,r=abc", "r=abc,s=QSXC,i=1", b"n,,").is_none());
+        assert!(Proof::new("p", "n=u,r=abc", "r=abc1,s=QSXC,i=1", b"n,,").is_some());
     }
 }

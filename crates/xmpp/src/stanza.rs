@@ -366,6 +366,31 @@ impl Stanza {
         self.answer(Kind::Iq(IqType::Result), "result", payload)
     }
 
+    /// Writes what [`Stanza::result`] makes, for who only needs its text: nothing is looked for in the
+    /// payload.
+    pub fn write_result(&self, payload: &str, out: &mut Vec<u8>) {
+        let mut head = String::with_capacity(160);
+        head.push_str("<iq");
+        if let Some(to) = &self.from {
+            push_attr(&mut head, "to", to.as_str());
+        }
+        if let Some(from) = self.to.as_ref().filter(|_| !self.to_malformed) {
+            push_attr(&mut head, "from", from.as_str());
+        }
+        if let Some(id) = self.id_raw() {
+            push_raw(&mut head, "id", id);
+        }
+        push_raw(&mut head, "type", "result");
+        out.extend_from_slice(head.as_bytes());
+        if payload.is_empty() {
+            out.extend_from_slice(b"/>");
+        } else {
+            out.push(b'>');
+            out.extend_from_slice(payload.as_bytes());
+            out.extend_from_slice(b"</iq>");
+        }
+    }
+
     /// The error that answers this stanza; None where none is due (RFC 6120 §8.3.1).
     pub fn error_answer(&self, error: &StanzaError) -> Option<Self> {
         if self.is_answer() {
@@ -871,5 +896,21 @@ mod tests {
         let bad = stanza("<message to='@x'/>");
         assert!(bad.to_malformed() && bad.to().is_none());
         assert!(!stanza("<message/>").to_malformed());
+    }
+
+    #[test]
+    fn written_result_is_the_result() {
+        for request in [
+            "<iq from='a@b/c&apos;d' to='b' id='&quot;1' type='get'><q xmlns='urn:q'/></iq>",
+            "<iq from='a@b/c' id=\"it's\" type='set'><q xmlns='urn:q'/></iq>",
+            "<iq from='a@b/c' to='@' id='1' type='get'><q xmlns='urn:q'/></iq>",
+        ] {
+            let iq = stanza(request);
+            for payload in ["", "<q xmlns='urn:q'>1</q>"] {
+                let mut out = Vec::new();
+                iq.write_result(payload, &mut out);
+                assert_eq!(String::from_utf8(out).unwrap(), iq.result(payload).text());
+            }
+        }
     }
 }

@@ -13,7 +13,8 @@ use crate::hooks::decision::{Direction, Phase, Verdict};
 use crate::hooks::place::{Stage, Target};
 use crate::hooks::reply::{Answer, IqResult};
 use crate::server::{
-    Answering, BeforeLogin, Change, Key, Offering, Passage, Registering, Registry, Request,
+    Answering, BeforeLogin, Change, Host, Key, Offering, Passage, Registering, Registry, Request,
+    Seat, Server,
 };
 use crate::store::shape::Table;
 
@@ -103,7 +104,7 @@ impl<'a, M: Send + Sync + 'static> Hooks<'a, M> {
         list.push(Box::new(move |passage| watch(&module, passage)));
     }
 
-    /// Hears when a resource's availability changes.
+    /// Hears when a resource's availability changes, and when an available one is resumed.
     pub fn change(&mut self, watch: fn(&M, &mut Change<'_>)) {
         let module = self.module.clone();
         self.registry.changes.push(Box::new(move |change| watch(&module, change)));
@@ -125,10 +126,27 @@ impl<'a, M: Send + Sync + 'static> Hooks<'a, M> {
         self.registry.before_login.push((ns, boxed));
     }
 
+    /// Does something for the host from time to time, some minutes apart.
+    pub fn chore<F>(&mut self, chore: fn(Arc<M>, Arc<Server>, Arc<Host>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let module = self.module.clone();
+        self.registry
+            .chores
+            .push(Box::new(move |server, host| Box::pin(chore(module.clone(), server, host))));
+    }
+
     /// Adds identities or forms to the answer to disco#info (XEP-0030 §3.1, XEP-0128 §2).
     pub fn describe(&mut self, target: Target, write: fn(&M, &mut Writer)) {
         let module = self.module.clone();
         self.registry.described.push((target, Box::new(move |writer| write(&module, writer))));
+    }
+
+    /// Hears an element of a bound stream that is no stanza, in its place between the stanzas.
+    pub fn nonza(&mut self, ns: &'static str, name: &'static str, hear: fn(&M, &Seat)) {
+        let module = self.module.clone();
+        self.registry.nonzas.push((ns, name, Box::new(move |seat| hear(&module, seat))));
     }
 
     /// Keeps a value in memory with each account, made from the entries of the manifest's `loaded`
@@ -203,5 +221,14 @@ impl Registry {
         for (_, write) in self.described.iter().filter(|(of, _)| *of == target) {
             write(writer);
         }
+    }
+
+    /// Tells the module that knows an element which is no stanza; false when there is none.
+    pub fn nonza(&self, ns: &str, name: &str, seat: &Seat) -> bool {
+        let known = self.nonzas.iter().find(|known| (known.0, known.1) == (ns, name));
+        if let Some((_, _, hear)) = known {
+            hear(seat);
+        }
+        known.is_some()
     }
 }

@@ -9,6 +9,7 @@ use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
 use verona_xmpp::stanza::{IqType, Stanza};
 
+use crate::account::Account;
 use crate::account::state::Resource;
 use crate::link::Link;
 use crate::mailbox::Order;
@@ -46,7 +47,18 @@ pub async fn until_bound(open: &mut Open, host: &Arc<Host>, account: &Jid) -> Re
             return Err(StreamCondition::UnsupportedStanzaType.into());
         };
         let request = root.child("bind", ns::BIND).filter(|_| iq.iq_type() == Some(IqType::Set));
-        let Some(request) = request else { return Err(StreamCondition::NotAuthorized.into()) };
+        // Nor is anything for somebody else, whatever it asks.
+        let here = iq.to().is_none_or(|to| *to == host.jid || to == account) && !iq.to_malformed();
+        let Some(request) = request.filter(|_| here) else {
+            return Err(StreamCondition::NotAuthorized.into());
+        };
+        // RFC 6120 §8.2.3: an id, and one child.
+        if iq.id_raw().is_none() || !iq.has_due_children() {
+            if let Some(answer) = iq.error_answer(&StanzaError::new(Condition::BadRequest)) {
+                open.send(answer.text()).await?;
+            }
+            continue;
+        }
         let wanted = request.child("resource", ns::BIND).map(|element| element.text().into_owned());
         match bind(&open.server, host, account, wanted.as_deref()).await {
             Ok(seat) => {
@@ -99,6 +111,7 @@ async fn enter_managed(
     managed.asked = false;
     seat.link.mailbox.wake_up();
     server.sleepers.awake(&managed.id, &seat.account.owner, seat.clone());
+    server.returns(&seat).await;
     tracing::info!(jid = %seat.link.jid, "session resumed");
     Ok(Some(Entered { seat, managed: Some(Box::new(managed)), first }))
 }
@@ -121,43 +134,48 @@ pub async fn bind(
     };
     let account = server.account(account).await?;
     let Some(account) = account else { return Err(StanzaError::new(Condition::NotAuthorized)) };
-    let limits = server.policy().limits.clone();
     let mut trail = Trail::default();
-    let link = {
+    let link = take_place(server, host, &account, jid, &mut trail)?;
+    if let Step::Later(later) = server.carry_out(trail) {
+        later.await;
+    }
+    Ok(Seat { link, account, host: host.clone() })
+}
+
+/// Adds the resource to its account once nobody else holds it. Between the end of one who does and
+/// the account's next turn another may have come, so each turn looks anew.
+fn take_place(
+    server: &Arc<Server>,
+    host: &Arc<Host>,
+    account: &Arc<Account>,
+    jid: Jid,
+    trail: &mut Trail,
+) -> Result<Arc<Link>, StanzaError> {
+    loop {
         let mut state = account.turn();
         if state.gone || state.disabled {
             return Err(StanzaError::new(Condition::NotAuthorized));
         }
         let taken = jid.resource().and_then(|name| state.place_of(name));
-        if taken.is_none()
-            && state.resources.len() >= limits.resources_per_account
-            && !limits.unlimited
-        {
-            return Err(StanzaError::new(Condition::ResourceConstraint).text("too many resources"));
-        }
-        let old = taken.and_then(|place| state.resources.get(place)).map(|old| Seat {
-            link: old.link.clone(),
-            account: account.clone(),
-            host: host.clone(),
-        });
-        if let Some(old) = old {
-            drop(state);
-            old.link.mailbox.order(Order::End(StreamError::new(StreamCondition::Conflict)));
-            server.leave(&old, &mut trail);
-            let (server, owner) = (server.clone(), account.owner.clone());
-            // When it sleeps, nobody reads the order; what it did not get goes on by the rules.
-            tokio::spawn(async move { server.end_sleeper(&owner, &old.link).await });
-            state = account.turn();
-        }
-        let now = server.clock.uptime_secs();
-        let link = Arc::new(Link::new(jid, now));
-        state.resources.push(Resource::new(link.clone()));
-        link
-    };
-    if let Step::Later(later) = server.carry_out(trail) {
-        later.await;
+        let Some(old) = taken.and_then(|place| state.resources.get(place)) else {
+            let limits = &server.policy().limits;
+            if state.resources.len() >= limits.resources_per_account && !limits.unlimited {
+                return Err(
+                    StanzaError::new(Condition::ResourceConstraint).text("too many resources")
+                );
+            }
+            let link = Arc::new(Link::new(jid, server.clock.uptime_secs()));
+            state.resources.push(Resource::new(link.clone()));
+            return Ok(link);
+        };
+        let old = Seat { link: old.link.clone(), account: account.clone(), host: host.clone() };
+        drop(state);
+        old.link.mailbox.order(Order::End(StreamError::new(StreamCondition::Conflict)));
+        server.leave(&old, trail);
+        let (server, owner) = (server.clone(), account.owner.clone());
+        // When it sleeps, nobody reads the order; what it did not get goes on by the rules.
+        tokio::spawn(async move { server.end_sleeper(&owner, &old.link).await });
     }
-    Ok(Seat { link, account, host: host.clone() })
 }
 
 impl Server {

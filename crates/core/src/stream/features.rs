@@ -10,7 +10,7 @@ use verona_xmpp::ns;
 use verona_xmpp::sasl::binding::{ChannelBinding, Offer};
 use verona_xmpp::sasl::context::{Context, Peer};
 use verona_xmpp::sasl::mechanism::Mechanism;
-use verona_xmpp::stanza::Stanza;
+use verona_xmpp::stanza::{IqType, Stanza};
 
 use crate::hooks::place::Stage;
 use crate::router::iq_answer;
@@ -54,7 +54,8 @@ impl Offers {
             secure,
             from: from.filter(|_| secure).map(|from| from.bare().to_string()),
             certificate: Vec::new(),
-            normalize: |text| Some(Jid::parse(text).ok()?.bare().to_string()),
+            // RFC 6120 §6.3.8: who a client acts as is a bare JID.
+            normalize: |text| Jid::parse(text).ok().filter(Jid::is_bare).map(|jid| jid.to_string()),
             decoy: open.server.decoy.clone(),
         };
         let (sasl, sasl2) = (Arc::new(context(offer())), Arc::new(context(offer())));
@@ -153,6 +154,9 @@ pub async fn answer_before_login(
     tree: &Tree,
 ) -> Option<String> {
     let iq = Stanza::parse(&tree.root().to_text(ns::CLIENT)).ok()?;
+    if !matches!(iq.iq_type(), Some(IqType::Get | IqType::Set)) {
+        return None;
+    }
     let request = BeforeLogin { iq: iq.clone(), host: host.clone(), server, peer };
     if iq.id_raw().is_none() || !iq.has_due_children() {
         let error = iq.error_answer(&StanzaError::new(Condition::BadRequest));

@@ -258,6 +258,8 @@ impl Session {
         match ready!(Pin::new(&mut self.wire).poll_read(context, &mut buffer)) {
             Ok(()) if !buffer.filled().is_empty() => {
                 self.seat.link.heard(self.server.clock.uptime_secs());
+                // XEP-0286 §4.2: the peer's radio is on, so what was held back costs little now.
+                self.seat.link.mailbox.let_out();
                 self.pace.spend(buffer.filled().len(), &self.server);
                 Poll::Ready(self.take_in(buffer.filled(), context))
             }
@@ -279,7 +281,11 @@ impl Session {
                     continue;
                 }
                 Ok(Some(Event::Element(frame))) => match handle(&self.server, &self.seat, &frame) {
-                    Ok(step) => step,
+                    Ok(Some(step)) => step,
+                    Ok(None) => {
+                        self.pace.count(&self.server);
+                        continue;
+                    }
                     Err(end) => return Some(end),
                 },
                 Ok(Some(Event::Close)) => return Some(End::Closed),
@@ -339,8 +345,9 @@ impl Session {
             self.server.sleepers.awake(&managed.id, &seat.account.owner.clone(), seat);
         }
         writer.end();
+        // §4: the count begins with this answer, so what waits is written before it.
+        self.writing.extend_from_slice(&self.seat.link.mailbox.count_stanzas());
         self.writing.extend_from_slice(writer.finish().as_bytes());
-        self.seat.link.mailbox.count_stanzas();
         self.managed = Some(Box::new(managed));
     }
 
@@ -439,24 +446,40 @@ impl Command {
     }
 }
 
-/// Hands one element on; `unsupported-stanza-type` when it is no stanza (RFC 6120 §4.9.3.24), and
-/// `policy-violation` when its namespaces, spelled out, make it too large.
-fn handle(server: &Arc<Server>, seat: &Seat, frame: &Frame<'_>) -> Result<Step, End> {
-    let stanza = Stanza::adopt(frame, ns::CLIENT, Some(&seat.link.jid)).map_err(|error| {
-        End::Error(match error {
-            NotAStanza::TooLarge => StreamCondition::PolicyViolation.into(),
-            _ => StreamCondition::UnsupportedStanzaType.into(),
-        })
-    })?;
+/// Hands one element on. None when it was no stanza and a module has heard it;
+/// `unsupported-stanza-type` when none knows it (RFC 6120 §4.9.3.24), and `policy-violation` when
+/// its namespaces, spelled out, make it too large.
+fn handle(server: &Arc<Server>, seat: &Seat, frame: &Frame<'_>) -> Result<Option<Step>, End> {
+    let stanza = match Stanza::adopt(frame, ns::CLIENT, Some(&seat.link.jid)) {
+        Ok(stanza) => stanza,
+        Err(NotAStanza::TooLarge) => {
+            return Err(End::Error(StreamCondition::PolicyViolation.into()));
+        }
+        Err(_) => return hear(seat, frame).map(|()| None),
+    };
     let back = stanza.clone();
     // A panic in a module ends its stanza, not the session.
     let handled = std::panic::catch_unwind(AssertUnwindSafe(|| server.handle(seat, stanza)));
-    Ok(handled.unwrap_or_else(|_| {
+    Ok(Some(handled.unwrap_or_else(|_| {
         tracing::error!(jid = %seat.link.jid, "a module panicked");
         let mut trail = Trail::default();
         trail.bounce(&back, &StanzaError::new(Condition::InternalServerError));
         server.carry_out(trail)
-    }))
+    })))
+}
+
+/// Hands an element that is no stanza to the module that knows it.
+fn hear(seat: &Seat, frame: &Frame<'_>) -> Result<(), End> {
+    let registry = seat.host.registry();
+    let hear = || registry.nonza(frame.ns(), frame.name(), seat);
+    match std::panic::catch_unwind(AssertUnwindSafe(hear)) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(End::Error(StreamCondition::UnsupportedStanzaType.into())),
+        Err(_) => {
+            tracing::error!(jid = %seat.link.jid, "a module panicked");
+            Ok(())
+        }
+    }
 }
 
 /// Sends a message that could not be kept back to who sent it. What that waits for is returned.

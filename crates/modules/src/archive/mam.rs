@@ -10,6 +10,7 @@ use verona_core::hooks::{
     ConfigError, Delivery, Direction, Hooks, HostSettings, IqResult, Key, Manifest, Module,
     Passage, Phase, Reply, Request, Settings, Spec, Target,
 };
+use verona_core::server::{Host, Server};
 use verona_core::store::batch::Batch;
 use verona_xmpp::error::{Condition, StanzaError};
 use verona_xmpp::jid::Jid;
@@ -21,6 +22,8 @@ use crate::archive::content::is_for_archive;
 use crate::archive::find::Archive;
 use crate::archive::prefs::{PREFERENCES, Prefs};
 use crate::archive::query::{self, Query};
+use crate::archive::retention::Retention;
+use crate::archive::retraction::{Retraction, Underway};
 
 const NS_EXTENDED: &str = "urn:xmpp:mam:2#extended";
 const NS_GROUPCHAT_FIELD: &str = "urn:xmpp:mam:2#groupchat-field";
@@ -31,31 +34,52 @@ const NS_GROUPCHAT_FIELD: &str = "urn:xmpp:mam:2#groupchat-field";
 pub struct Config {
     /// Whether messages are archived.
     pub enabled: bool,
+    /// Days for which they are kept; 0: for ever.
+    pub retention_days: u32,
+    /// Messages kept of one account; 0: all.
+    pub messages_max: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { enabled: true }
+        Self { enabled: true, retention_days: 0, messages_max: 0 }
     }
 }
 
 impl Settings for Config {
-    const KEYS: &'static [Key] = &[Key {
-        name: "enabled",
-        doc: "Whether messages are archived. What is archived already can be read either way.",
-    }];
+    const KEYS: &'static [Key] = &[
+        Key {
+            name: "enabled",
+            doc: "Whether messages are archived. What is archived already can be read either way.",
+        },
+        Key {
+            name: "retention_days",
+            doc: "Days after which archived messages are removed; 0 keeps them for ever.",
+        },
+        Key {
+            name: "messages_max",
+            doc: "Messages in one account's archive, beyond which the oldest go; 0 keeps all.",
+        },
+    ];
 }
 
 /// The module.
 pub struct Mam {
     config: Config,
+    retractions: Arc<Underway>,
 }
 
 impl Module for Mam {
     const MANIFEST: Manifest = Manifest {
         name: "mam",
         specs: &[Spec("XEP-0313", "1.1.3"), Spec("XEP-0441", "0.2.0")],
-        account_features: &[NS, NS_EXTENDED, NS_GROUPCHAT_FIELD],
+        account_features: &[
+            NS,
+            NS_EXTENDED,
+            NS_GROUPCHAT_FIELD,
+            "urn:xmpp:message-retract:1",
+            "urn:xmpp:message-retract:1#tombstone",
+        ],
         loaded: &[PREFERENCES],
         ..Manifest::EMPTY
     };
@@ -63,7 +87,7 @@ impl Module for Mam {
     type Config = Config;
 
     fn new(config: Config, _: &HostSettings) -> Result<Self, ConfigError> {
-        Ok(Self { config })
+        Ok(Self { config, retractions: Arc::default() })
     }
 
     fn hooks(on: &mut Hooks<'_, Self>) {
@@ -79,6 +103,7 @@ impl Module for Mam {
         }
         on.message(Direction::Inbound, Phase::Keep, Self::keep_received);
         on.message(Direction::Outbound, Phase::Keep, Self::keep_sent);
+        on.chore(Self::trim);
     }
 }
 
@@ -89,6 +114,7 @@ impl Mam {
         let Some(link) = &request.link else { return Err(Condition::Forbidden.into()) };
         let query = Query::read(request.tree()?.root())?;
         settled(&request.server, account).await?;
+        self.retractions.settled(&account.owner).await;
         let found = Archive { server: &request.server, account }.find(&query).await?;
         answer::write_results((&request.server, account), link, &query, &found).await?;
         if query.catches_up() {
@@ -158,7 +184,8 @@ impl Mam {
             Delivery::Bounce(_) | Delivery::Ignore => false,
         };
         if arrives && is_for_archive(kind, passage.stanza) {
-            passage.keep.archive |= self.wants(passage, passage.stanza.from());
+            let target = passage.stanza.from().cloned();
+            self.keep(passage, target.as_ref());
         }
     }
 
@@ -167,14 +194,32 @@ impl Mam {
         let Kind::Message(kind) = passage.stanza.kind() else { return };
         let to_self = passage.stanza.to().is_none_or(|to| to.same_bare(&passage.account.jid));
         if !to_self && is_for_archive(kind, passage.stanza) {
-            passage.keep.archive |= self.wants(passage, passage.stanza.to());
+            let target = passage.stanza.to().cloned();
+            self.keep(passage, target.as_ref());
         }
     }
 
-    /// XEP-0441 §2.3: whether messages from or to somebody are to be archived.
-    fn wants(&self, passage: &Passage<'_>, target: Option<&Jid>) -> bool {
-        let Some(target) = target.filter(|_| self.config.enabled) else { return false };
+    /// XEP-0441 §2.3: archives a message if the account wants those from or to this JID archived.
+    fn keep(&self, passage: &mut Passage<'_>, target: Option<&Jid>) {
+        let Some(target) = target.filter(|_| self.config.enabled) else { return };
         let prefs = passage.state.part::<Prefs>();
-        prefs.is_none_or(|prefs| prefs.want(target, &passage.state.roster))
+        if prefs.is_some_and(|prefs| !prefs.want(target, &passage.state.roster)) {
+            return;
+        }
+        passage.keep.archive = true;
+        if let Some(retraction) = Retraction::of(passage) {
+            self.retractions.begin(passage.server, retraction);
+        }
+    }
+
+    /// §3.2
+    async fn trim(self: Arc<Self>, server: Arc<Server>, host: Arc<Host>) {
+        let retention =
+            Retention { days: self.config.retention_days, messages_max: self.config.messages_max };
+        if retention.is_bounded()
+            && let Err(error) = retention.enforce(&server, &host).await
+        {
+            tracing::error!(host = %host.jid, %error, "cannot trim the archives");
+        }
     }
 }

@@ -1,10 +1,15 @@
 //! What the attacks have in common.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use verona_testkit::address::Address;
 use verona_testkit::fortress::{Fortress, POSITIONS, Stage};
 use verona_testkit::node::{NS_CLIENT, NS_STREAM};
 use verona_testkit::place::Security;
 use verona_testkit::raw::Raw;
+
+/// The namespace of SASL (RFC 6120 §6).
+pub const NS_SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 
 /// The domain that most attacks are for.
 pub const HOST: &str = "capulet.lit";
@@ -58,4 +63,36 @@ pub async fn refused_at(
         let shown: String = String::from_utf8_lossy(bytes).chars().take(120).collect();
         panic!("at {door:?}, {stage:?}: {shown:?}: {trouble}");
     }
+}
+
+/// The first bytes on a connection, before STARTTLS, behind it, and within direct TLS: the header
+/// of the server comes before its error (RFC 6120 §4.9.1.2).
+pub async fn at_the_start(fortress: &Fortress, bytes: &[u8], condition: &str) {
+    for (door, tls) in
+        [(Security::StartTls, false), (Security::StartTls, true), (Security::Tls, true)]
+    {
+        let mut raw = Raw::connect(&fortress.gate(door), &nobody()).await.unwrap();
+        if door == Security::StartTls && tls {
+            raw.open_plain().await.unwrap();
+            raw.start_tls().await.unwrap();
+        }
+        let _ = raw.send(bytes).await;
+        if let Err(trouble) = raw.expect_stream_error(condition).await {
+            let shown: String = String::from_utf8_lossy(bytes).chars().take(120).collect();
+            panic!("at {door:?}, TLS {tls}: {shown:?}: {trouble}");
+        }
+    }
+}
+
+/// The element that begins a login with some data.
+pub fn auth(mechanism: &str, data: &[u8]) -> String {
+    let data = if data.is_empty() { "=".to_owned() } else { STANDARD.encode(data) };
+    format!("<auth xmlns='{NS_SASL}' mechanism='{mechanism}'>{data}</auth>")
+}
+
+/// Waits for a failure of SASL and gives the name of its condition.
+pub async fn failure(raw: &mut Raw) -> String {
+    let node = raw.element().await.unwrap();
+    assert!(node.is("failure", NS_SASL), "no failure: {node}");
+    node.children().map(|child| child.name.clone()).next().unwrap_or_default()
 }

@@ -28,7 +28,11 @@ macro_rules! cases {
     };
 }
 
+mod bind;
+mod header;
 mod helpers;
+mod sasl;
+mod tls;
 mod xml;
 
 /// Cases at the same time: most of them wait.
@@ -59,7 +63,11 @@ fn main() -> ExitCode {
     let chosen = |case: &Case| {
         filters.is_empty() || filters.iter().any(|filter| case.name.contains(filter.as_str()))
     };
-    let mut together: VecDeque<Case> = [xml::cases()].into_iter().flatten().collect();
+    let mut together: VecDeque<Case> =
+        [bind::cases(), header::cases(), sasl::cases(), tls::cases(), xml::cases()]
+            .into_iter()
+            .flatten()
+            .collect();
     let mut alone: VecDeque<Case> = VecDeque::new();
     together.retain(chosen);
     alone.retain(chosen);

@@ -8,7 +8,7 @@ use verona_testkit::node::{NS_CLIENT, NS_STREAM};
 use verona_testkit::place::Security;
 use verona_testkit::raw::Raw;
 
-use crate::helpers::{HOST, at, header, nobody, refused_at, refused_everywhere};
+use crate::helpers::{HOST, at, at_the_start, header, nobody, refused_at, refused_everywhere};
 
 cases![
     a_comment_instruction_or_dtd_ends_the_stream_with_restricted_xml,
@@ -68,25 +68,6 @@ async fn a_dtd_before_the_header_ends_the_stream(fortress: Arc<Fortress>) {
         for declaration in ["", "<?xml version='1.0'?>"] {
             let bytes = format!("{declaration}{prolog}{}", header(HOST));
             at_the_start(&fortress, bytes.as_bytes(), "restricted-xml").await;
-        }
-    }
-}
-
-/// The first bytes on a connection, before STARTTLS, behind it, and within direct TLS: the header
-/// of the server comes before its error (RFC 6120 §4.9.1.2).
-async fn at_the_start(fortress: &Fortress, bytes: &[u8], condition: &str) {
-    for (door, tls) in
-        [(Security::StartTls, false), (Security::StartTls, true), (Security::Tls, true)]
-    {
-        let mut raw = Raw::connect(&fortress.gate(door), &nobody()).await.unwrap();
-        if door == Security::StartTls && tls {
-            raw.open_plain().await.unwrap();
-            raw.start_tls().await.unwrap();
-        }
-        let _ = raw.send(bytes).await;
-        if let Err(trouble) = raw.expect_stream_error(condition).await {
-            let shown: String = String::from_utf8_lossy(bytes).chars().take(120).collect();
-            panic!("at {door:?}, TLS {tls}: {shown:?}: {trouble}");
         }
     }
 }
