@@ -42,7 +42,6 @@ pub(crate) fn to_account(
         stanza: &mut stanza,
         link: None,
         keep: Keep::default(),
-        kept_id: None,
         delivery: Delivery::Ignore,
         sends: &mut sends,
         copies: smallvec::SmallVec::new(),

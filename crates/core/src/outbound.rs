@@ -64,7 +64,6 @@ impl Server {
                 stanza: &mut stanza,
                 link: Some(&seat.link),
                 keep: Keep::default(),
-                kept_id: None,
                 delivery: Delivery::Ignore,
                 sends: &mut sends,
                 copies: smallvec::SmallVec::new(),
@@ -80,8 +79,6 @@ impl Server {
             let sent = passage.stanza.clone();
             if passage.keep != Keep::default() {
                 let seq = keep::next_seq(self, passage.state);
-                // XEP-0313 §3.5: it goes on without the id, which is for the account alone.
-                passage.kept_id = Some(self.ids.of(self.epoch, seq));
                 let what = (&*passage.stanza, Direction::Outbound, passage.keep);
                 let ticket = keep::append(self, passage.account, passage.state, seq, what);
                 trail.kept.push(Kept { ticket, stanza: came });
@@ -149,7 +146,6 @@ impl Server {
             stanza: &mut stanza,
             link: Some(&seat.link),
             keep: Keep::default(),
-            kept_id: None,
             delivery: Delivery::Ignore,
             sends: &mut sends,
             copies: smallvec::SmallVec::new(),
@@ -335,7 +331,6 @@ impl Server {
                 stanza: &mut notice,
                 link: Some(&seat.link),
                 keep: Keep::default(),
-                kept_id: None,
                 delivery: Delivery::Ignore,
                 sends: &mut sends,
                 copies: smallvec::SmallVec::new(),

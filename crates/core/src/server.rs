@@ -36,7 +36,7 @@ use crate::sleepers::Sleepers;
 use crate::questions::Questions;
 use crate::stanza_id::StanzaIds;
 use crate::store::Store;
-use crate::store::error::StoreError;
+use crate::store::error::{Fault, StoreError};
 use crate::stream::management::Managed;
 
 /// A running server.
@@ -161,9 +161,11 @@ impl Server {
     }
 
     /// What a password for an account is checked against; None when there is no such account here.
-    pub async fn account_record(&self, jid: &Jid) -> Result<Option<Arc<Record>>, StoreError> {
-        let account = self.account(jid).await?;
-        Ok(account.and_then(|account| account.turn().record.clone()))
+    pub async fn account_record(&self, jid: &Jid) -> Result<Option<Record>, StoreError> {
+        let Some(account) = self.account(jid).await? else { return Ok(None) };
+        let record = account.turn().record.as_deref().and_then(Record::decode);
+        let damaged = || format!("the record of {jid} cannot be read");
+        record.map(Some).ok_or_else(|| StoreError::new(Fault::Damaged, damaged()))
     }
 }
 
@@ -359,9 +361,6 @@ pub struct Passage<'a> {
     pub link: Option<&'a Arc<Link>>,
     /// Why it is kept; set before the keep phase by the rules of RFC 6121 §8.5.
     pub keep: Keep,
-    /// The id under which it was kept, when outbound; known in the copy phase. An inbound stanza
-    /// carries it.
-    pub kept_id: Option<String>,
     /// Where it goes, when inbound; decided before the keep phase.
     pub delivery: Delivery,
     /// Stanzas to be routed when the turn is over, by the router alone.

@@ -2,7 +2,6 @@
 
 pub mod access;
 pub mod archive;
-
 pub mod devices;
 pub mod entity;
 pub mod im;

