@@ -28,6 +28,8 @@ pub struct Offers {
     pub may_log_in: bool,
     /// What SASL needs to know of the stream.
     pub sasl: Arc<Context>,
+    /// The same for SASL2, which has an offer of its own (XEP-0388 §2.1).
+    pub sasl2: Arc<Context>,
 }
 
 impl Offers {
@@ -41,9 +43,11 @@ impl Offers {
         let mut channel = Vec::new();
         channel.extend(bindings.exporter.map(ChannelBinding::TlsExporter));
         channel.extend(bindings.end_point.map(ChannelBinding::TlsServerEndPoint));
-        let offer =
-            if may_log_in { Offer::new(mechanisms(secure), channel) } else { Offer::default() };
-        let context = Context {
+        let offer = || match may_log_in {
+            true => Offer::new(mechanisms(secure), channel.clone()),
+            false => Offer::default(),
+        };
+        let context = |offer| Context {
             offer,
             domain: host.jid.domain().to_owned(),
             peer: Peer::Client,
@@ -54,7 +58,8 @@ impl Offers {
             normalize: |text| Jid::parse(text).ok().filter(Jid::is_bare).map(|jid| jid.to_string()),
             decoy: open.server.decoy.clone(),
         };
-        Self { may_log_in, sasl: Arc::new(context) }
+        let (sasl, sasl2) = (Arc::new(context(offer())), Arc::new(context(offer())));
+        Self { may_log_in, sasl, sasl2 }
     }
 }
 
@@ -91,6 +96,7 @@ pub fn before_login(open: &Open, host: &Host, offers: &Offers) -> String {
             writer.start("mechanism", ns::SASL).text(mechanism.name()).end();
         }
         writer.end();
+        authentication(offers, writer);
         // XEP-0440 §3
         if !offers.sasl.offer.bindings().is_empty() {
             writer.start("sasl-channel-binding", NS_CHANNEL_BINDING);
@@ -105,6 +111,15 @@ pub fn before_login(open: &Open, host: &Host, offers: &Offers) -> String {
         }
         offer(open, host, Stage::BeforeLogin, writer);
     })
+}
+
+/// XEP-0388 §2.1: what a client may ask for along with its login.
+fn authentication(offers: &Offers, writer: &mut Writer) {
+    writer.start("authentication", ns::SASL2);
+    for mechanism in offers.sasl2.offer.mechanisms() {
+        writer.start("mechanism", ns::SASL2).text(mechanism.name()).end();
+    }
+    writer.end();
 }
 
 /// The features of a stream before a resource is bound.

@@ -10,5 +10,6 @@ pub mod management;
 pub mod open;
 mod pace;
 pub mod resume;
+pub mod sasl2;
 pub mod session;
 pub mod wire;

@@ -149,6 +149,18 @@ impl Open {
         }
     }
 
+    /// The next element, with nothing before it, not even whitespace (XEP-0388 §2.4).
+    pub async fn element_alone(&mut self) -> Result<Tree, End> {
+        if !self.has_unread() {
+            self.read().await?;
+        }
+        let first = self.unread.get(self.taken);
+        if self.scanner.pending() == 0 && first.is_some_and(u8::is_ascii_whitespace) {
+            return Err(StreamCondition::PolicyViolation.into());
+        }
+        self.element().await
+    }
+
     async fn read(&mut self) -> Result<(), End> {
         self.unread.clear();
         self.taken = 0;
