@@ -132,8 +132,10 @@ impl Client {
         loop {
             self.answer_header(&header, true).await?;
             let host = self.host()?;
-            // XEP-0388 §2.1, RFC 6120 §4.9.3.9: an account of another domain is not found here.
-            if header.from.as_ref().is_some_and(|from| from.domain() != host.jid.domain()) {
+            // XEP-0388 §2.1, RFC 6120 §4.9.3.9: an account of another domain is not found here. What
+            // was said in plaintext does not count.
+            let from = header.from.as_ref().filter(|_| self.open.wire.is_secure());
+            if from.is_some_and(|from| from.domain() != host.jid.domain()) {
                 return Err(StreamCondition::InvalidFrom.into());
             }
             let offers = Offers::before_login(&self.open, &host, header.from.as_ref());
