@@ -50,7 +50,7 @@ pub async fn authenticate_at_once(
         let what = "an offer of SCRAM-SHA-1 with SASL2".to_owned();
         return Err(Trouble::Unexpected(what, Box::new(features.clone())));
     }
-    let Opening { nonce, first } = Opening::new(name)?;
+    let first = opening(name)?;
     let data = STANDARD.encode(format!("n,,{first}"));
     let request = format!(
         "<authenticate xmlns='{NS_SASL2}' mechanism='SCRAM-SHA-1'>\
@@ -58,7 +58,7 @@ pub async fn authenticate_at_once(
     );
     wire.send(request.as_bytes()).await?;
     let challenge = decode(&part(wire, "challenge", NS_SASL2).await?.text())?;
-    let proof = Proof::new(password, &first, &nonce, &challenge)
+    let proof = Proof::new(password, &first, &challenge, b"n,,")
         .ok_or_else(|| Trouble::Io(format!("not a SCRAM challenge: {challenge}")))?;
     let data = STANDARD.encode(&proof.response);
     let response = format!("<response xmlns='{NS_SASL2}'>{data}</response>");
@@ -82,7 +82,7 @@ async fn plain(wire: &mut Wire, name: &str, password: &str) -> Result<(), Troubl
 
 /// RFC 5802 §3, without channel binding.
 async fn scram(wire: &mut Wire, name: &str, password: &str) -> Result<(), Trouble> {
-    let Opening { nonce, first } = Opening::new(name)?;
+    let first = opening(name)?;
     send(wire, "auth", "SCRAM-SHA-1", &format!("n,,{first}")).await?;
     let challenge = answer(wire, "challenge").await?;
 
@@ -93,19 +93,11 @@ async fn scram(wire: &mut Wire, name: &str, password: &str) -> Result<(), Troubl
 }
 
 /// The first message of a client, without its header.
-struct Opening {
-    nonce: String,
-    first: String,
-}
-
-impl Opening {
-    fn new(name: &str) -> Result<Self, Trouble> {
-        let mut random = [0; 18];
-        getrandom::fill(&mut random).map_err(|error| Trouble::Io(error.to_string()))?;
-        let nonce = STANDARD.encode(random);
-        let name = name.replace('=', "=3D").replace(',', "=2C");
-        Ok(Self { first: format!("n={name},r={nonce}"), nonce })
-    }
+fn opening(name: &str) -> Result<String, Trouble> {
+    let mut random = [0; 18];
+    getrandom::fill(&mut random).map_err(|error| Trouble::Io(error.to_string()))?;
+    let name = name.replace('=', "=3D").replace(',', "=2C");
+    Ok(format!("n={name},r={}", STANDARD.encode(random)))
 }
 
 /// What a client answers to a challenge of SCRAM-SHA-1, and what the server must say to that.
