@@ -3,6 +3,7 @@
 use verona_xmpp::stanza::Stanza;
 
 use crate::limits::{HELD_BYTES_MAX, HELD_STANZAS_MAX};
+use crate::store::shape::Seq;
 
 /// What becomes of a stanza for a session that is held back.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -29,6 +30,7 @@ pub struct Held {
 #[derive(Debug)]
 struct Waiting {
     key: Option<Box<str>>,
+    seq: Seq,
     bytes: Box<[u8]>,
 }
 
@@ -45,7 +47,7 @@ impl Held {
 
     /// Keeps aside what `write` writes, in place of what waits under the same key: as the last, since
     /// what came between the two may have to do with it.
-    pub fn add(&mut self, key: Option<Box<str>>, write: impl FnOnce(&mut Vec<u8>)) {
+    pub fn add(&mut self, key: Option<Box<str>>, seq: Seq, write: impl FnOnce(&mut Vec<u8>)) {
         let same = |waiting: &Waiting| key.is_some() && waiting.key == key;
         if let Some(place) = self.stanzas.iter().position(same) {
             let stale = self.stanzas.remove(place);
@@ -54,7 +56,7 @@ impl Held {
         let mut bytes = Vec::new();
         write(&mut bytes);
         self.bytes = self.bytes.saturating_add(bytes.len());
-        self.stanzas.push(Waiting { key, bytes: bytes.into() });
+        self.stanzas.push(Waiting { key, seq, bytes: bytes.into() });
     }
 
     /// Whether no more is to be kept aside.
@@ -67,9 +69,9 @@ impl Held {
         (self.stanzas.len(), self.bytes)
     }
 
-    /// Takes all, in order.
-    pub fn take(&mut self) -> impl ExactSizeIterator<Item = Box<[u8]>> + use<> {
+    /// Takes all, in order, each with its place in the account's log.
+    pub fn take(&mut self) -> impl ExactSizeIterator<Item = (Seq, Box<[u8]>)> + use<> {
         self.bytes = 0;
-        std::mem::take(&mut self.stanzas).into_iter().map(|waiting| waiting.bytes)
+        std::mem::take(&mut self.stanzas).into_iter().map(|waiting| (waiting.seq, waiting.bytes))
     }
 }

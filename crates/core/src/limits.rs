@@ -203,6 +203,10 @@ pub const REGISTERING_NETWORKS_MAX: usize = 10_000;
 /// sent. With more the session ends, and they go on by the rules (XEP-0198 §4).
 pub const ASLEEP_STANZAS_MAX: usize = 1_000;
 
+/// Messages of one account that sessions have and have not acknowledged, with those that were
+/// acknowledged behind one that was not. Beyond that the oldest counts as acknowledged.
+pub const HANDED_OUT_MAX: usize = 4 * ASLEEP_STANZAS_MAX;
+
 /// Bytes of such stanzas.
 pub const ASLEEP_BYTES_MAX: usize = 1024 * 1024;
 

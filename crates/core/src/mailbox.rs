@@ -15,6 +15,7 @@ use verona_xmpp::stanza::Stanza;
 
 use crate::held::{Held, Judge, Patience};
 use crate::limits::{ASLEEP_BYTES_MAX, ASLEEP_STANZAS_MAX, MAILBOX_BYTES_HARD, MAILBOX_BYTES_MAX};
+use crate::store::shape::Seq;
 
 /// The queue in front of one session.
 #[derive(Debug, Default)]
@@ -26,7 +27,7 @@ pub struct Mailbox {
 struct Inner {
     waiting: Vec<u8>,
     /// Where each stanza in `waiting` ends, when they are counted (XEP-0198).
-    ends: Option<Vec<u32>>,
+    ends: Option<Vec<StanzaEnd>>,
     /// While the session is held back: what was kept aside.
     held: Option<Box<Held>>,
     order: Option<Box<Order>>,
@@ -60,13 +61,22 @@ pub enum Order {
     Yield(Option<StreamError>),
 }
 
+/// Where a stanza ends, and its place in the account's log; 0 when it is in none.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct StanzaEnd {
+    /// Bytes up to its end.
+    pub at: u32,
+    /// Its place in the log.
+    pub seq: Seq,
+}
+
 /// What the owner takes at once.
 #[derive(Debug)]
 pub struct Taken {
     /// What is to be written.
     pub bytes: Vec<u8>,
     /// Where each stanza ends in it, when they are counted.
-    pub ends: Vec<u32>,
+    pub ends: Vec<StanzaEnd>,
     /// What to do when it is written.
     pub order: Option<Order>,
 }
@@ -92,13 +102,18 @@ impl Mailbox {
             return refused;
         }
         inner.let_out();
-        inner.append(write);
+        inner.append(0, write);
         ring(inner)
     }
 
     /// Like [`Mailbox::put`]; but while the session is held back, what `write` writes is kept aside
     /// when `stanza` may wait.
     pub fn put_stanza(&self, stanza: &Stanza, write: impl FnOnce(&mut Vec<u8>)) -> Put {
+        self.put_kept(stanza, 0, write)
+    }
+
+    /// The same with a message that has a place in the account's log; 0 for none.
+    pub fn put_kept(&self, stanza: &Stanza, seq: Seq, write: impl FnOnce(&mut Vec<u8>)) -> Put {
         let mut inner = self.inner.lock();
         if let Some(refused) = inner.refuses() {
             return refused;
@@ -107,10 +122,11 @@ impl Mailbox {
             let key = match held.judge(stanza) {
                 Patience::Now => None,
                 Patience::Waits => Some(None),
-                Patience::Replaces(key) => Some(Some(key)),
+                // What is kept is not replaced either.
+                Patience::Replaces(key) => Some(Some(key).filter(|_| seq == 0)),
             };
             if let Some(key) = key {
-                held.add(key, write);
+                held.add(key, seq, write);
                 if !held.is_full() {
                     return Put::Taken;
                 }
@@ -119,7 +135,7 @@ impl Mailbox {
             }
             inner.let_out();
         }
-        inner.append(write);
+        inner.append(seq, write);
         ring(inner)
     }
 
@@ -191,6 +207,17 @@ impl Mailbox {
         let mut inner = self.inner.lock();
         inner.ends = Some(Vec::new());
         std::mem::take(&mut inner.waiting)
+    }
+
+    /// Whether the owner is told which stanzas the peer has got (XEP-0198 §4).
+    pub fn counts_stanzas(&self) -> bool {
+        self.inner.lock().ends.is_some()
+    }
+
+    /// Whether a put would be refused because the session sleeps and holds all that it may.
+    pub fn has_overslept(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.state == State::Asleep && inner.is_full_asleep()
     }
 
     /// For the owner: keeps what arrives until somebody takes over, up to a bound.
@@ -273,14 +300,14 @@ impl Inner {
         }
     }
 
-    fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+    fn append(&mut self, seq: Seq, write: impl FnOnce(&mut Vec<u8>)) {
         if self.waiting.capacity() == 0 {
             self.waiting = spare::take();
         }
         write(&mut self.waiting);
-        let end = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
+        let at = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
         if let Some(ends) = &mut self.ends {
-            ends.push(end);
+            ends.push(StanzaEnd { at, seq });
         }
     }
 
@@ -289,8 +316,8 @@ impl Inner {
         let Some(held) = &mut self.held else { return false };
         let stanzas = held.take();
         let any = stanzas.len() > 0;
-        for stanza in stanzas {
-            self.append(|out| out.extend_from_slice(&stanza));
+        for (seq, stanza) in stanzas {
+            self.append(seq, |out| out.extend_from_slice(&stanza));
         }
         any
     }
@@ -369,6 +396,10 @@ mod tests {
         }
     }
 
+    fn ends(taken: &Taken) -> Vec<u32> {
+        taken.ends.iter().map(|end| end.at).collect()
+    }
+
     fn text(mailbox: &Mailbox) -> String {
         taken(mailbox).map(|taken| String::from_utf8(taken.bytes).unwrap()).unwrap_or_default()
     }
@@ -432,7 +463,7 @@ mod tests {
         let taken = taken(&mailbox).unwrap();
         let first = ROMEO_LATER.len() as u32;
         let second = first + NURSE.len() as u32;
-        assert_eq!(taken.ends, [first, second, second + NOW.len() as u32]);
+        assert_eq!(ends(&taken), [first, second, second + NOW.len() as u32]);
     }
 
     #[test]
@@ -442,7 +473,8 @@ mod tests {
         assert_eq!(mailbox.count_stanzas(), ROMEO.as_bytes());
         put(&mailbox, NURSE);
         let taken = taken(&mailbox).unwrap();
-        assert_eq!((taken.bytes, taken.ends), (NURSE.into(), vec![NURSE.len() as u32]));
+        assert_eq!(ends(&taken), [NURSE.len() as u32]);
+        assert_eq!(taken.bytes, NURSE.as_bytes());
     }
 
     #[test]
@@ -468,7 +500,7 @@ mod tests {
         mailbox.fall_asleep();
         let taken = mailbox.take_asleep();
         assert_eq!(taken.bytes, ROMEO.as_bytes());
-        assert_eq!(taken.ends, [ROMEO.len() as u32]);
+        assert_eq!(ends(&taken), [ROMEO.len() as u32]);
         put(&mailbox, NURSE);
         assert_eq!(mailbox.close(), NURSE.as_bytes());
         assert_eq!(put(&mailbox, NURSE), Put::Refused);

@@ -226,6 +226,10 @@ impl Server {
     ) {
         let mut sends = Vec::new();
         let Some(broadcast) = presence::available(state, &seat.link, stanza) else { return };
+        if let Some(resource) = state.resource_of_mut(&seat.link) {
+            // Said of what waited until now.
+            resource.mark(backlog::READS_ARCHIVE, false);
+        }
         presence::to_own(state, &seat.account.jid, stanza);
         self.tell_modules(seat, state, &broadcast, stanza, &mut sends);
         if !broadcast.was_available {

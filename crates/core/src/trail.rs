@@ -14,6 +14,7 @@ use crate::hooks::decision::Verdict;
 use crate::hooks::reply::Answer;
 use crate::link::Link;
 use crate::mailbox::Put;
+use crate::store::shape::Seq;
 use crate::store::ticket::Ticket;
 
 /// A message that is being made durable, with what it takes to tell its sender of a failure.
@@ -106,6 +107,13 @@ impl Trail {
     /// Writes a stanza to a session.
     pub fn write(&mut self, link: &Arc<Link>, stanza: &Stanza) -> Put {
         self.write_for(link, stanza, stanza.text())
+    }
+
+    /// The same with a message that has a place in the account's log; 0 for none.
+    pub fn write_kept(&mut self, link: &Arc<Link>, stanza: &Stanza, seq: Seq) -> Put {
+        let text = stanza.text().as_bytes();
+        let put = link.mailbox.put_kept(stanza, seq, |out| out.extend_from_slice(text));
+        self.note(link, put)
     }
 
     /// Writes what is sent because of a stanza, and may wait if that may.

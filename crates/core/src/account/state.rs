@@ -9,9 +9,9 @@ use verona_xmpp::jid::Jid;
 use verona_xmpp::stanza::Stanza;
 
 use crate::account::roster::Roster;
+use crate::account::waiting::LogState;
 use crate::link::Link;
-use crate::store::shape::{Entry, Seq, Table};
-use crate::store::ticket::Ticket;
+use crate::store::shape::{Entry, Table};
 use crate::stream::user_agent::UserAgent;
 
 /// An account's state, changed only within its turns.
@@ -35,21 +35,6 @@ pub struct State {
     pub last_seen_micros: u64,
     /// The same as it was last written to the store.
     pub last_seen_saved_micros: u64,
-}
-
-/// Where an account's message log stands.
-#[derive(Clone, Debug, Default)]
-pub struct LogState {
-    /// The highest sequence number given out.
-    pub last_seq: Seq,
-    /// How many messages wait for the account's next login.
-    pub offline_count: u64,
-    /// About how many bytes they have.
-    pub offline_bytes: u64,
-    /// A resource is being given what waits; nobody else gets it meanwhile.
-    pub flushing: bool,
-    /// The last append, as long as it may still be on its way to the disk.
-    pub last_append: Option<Ticket>,
 }
 
 /// A connected resource.

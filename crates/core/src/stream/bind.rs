@@ -7,9 +7,10 @@ use verona_xml::{Event, Limits, Scanner};
 use verona_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
 use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
-use verona_xmpp::stanza::{IqType, Stanza};
+use verona_xmpp::stanza::{IqType, Kind, Stanza};
 
 use crate::account::state::{Resource, State};
+use crate::account::{backlog, keep};
 use crate::link::Link;
 use crate::mailbox::Order;
 use crate::server::{Host, Seat, Server, Sleeper};
@@ -120,9 +121,12 @@ pub async fn resume(
     };
     let Sleeper { seat, mut managed } = *sleeper;
     let h = request.attr("h").and_then(|h| h.parse().ok()).unwrap_or_default();
-    if let Err(error) = managed.acknowledged(h) {
-        server.put_to_sleep(seat, managed);
-        return Err(End::Error(error));
+    match managed.acknowledged(h) {
+        Ok(taken) => keep::taken(server, &seat.account, &taken),
+        Err(error) => {
+            server.put_to_sleep(seat, managed);
+            return Err(End::Error(error));
+        }
     }
     let mut writer = Writer::new(ns::CLIENT);
     writer.start("resumed", ns::SM).attr("previd", &managed.id);
@@ -249,27 +253,45 @@ impl Server {
         }
     }
 
-    /// Routes anew what could not be written to a session that is gone: messages to other resources
-    /// or to the backlog, requests back to who asked (RFC 6120 §10.5.4).
+    /// Brings what a session that is gone did not get to others: messages that are in the log to
+    /// another resource or the next login, the rest by the rules, requests back to who asked
+    /// (RFC 6120 §10.5.4).
     pub async fn redeliver(self: &Arc<Self>, seat: &Seat, left: &[u8]) {
         let mut scanner = Scanner::elements(Limits::NONE, ns::CLIENT);
         let mut input = left;
         let mut trail = Trail::default();
+        let mut kept = Vec::new();
         while let Ok(Some(Event::Element(frame))) = scanner.next(&mut input) {
             let Ok(stanza) = Stanza::adopt(&frame, ns::CLIENT, None) else { continue };
-            // What was kept when it arrived is in the log already.
-            let own = seat.account.jid.as_str();
-            let kept = stanza.children().any(|child| {
-                child.ns == ns::SID
-                    && child.tree().is_some_and(|t| t.root().attr("by") == Some(own))
-            });
-            let presence = matches!(stanza.kind(), verona_xmpp::stanza::Kind::Presence(_));
-            if !kept && !presence && stanza.to().is_some() && stanza.from().is_some() {
+            let own = &seat.account.jid;
+            if let Some(id) = own_id(&stanza, own) {
+                kept.extend(self.ids.place(&id).map(|(_, seq)| seq));
+                continue;
+            }
+            let is_message = matches!(stanza.kind(), Kind::Message(_));
+            // What the account itself said to the resource alone: results of queries, copies.
+            let to_it_alone = is_message && stanza.from().is_none_or(|from| from == own);
+            let is_presence = matches!(stanza.kind(), Kind::Presence(_));
+            if !to_it_alone && !is_presence && stanza.to().is_some() && stanza.from().is_some() {
                 trail.sends.push_back(stanza);
             }
         }
         if let Step::Later(later) = self.carry_out(trail) {
             later.await;
         }
+        if let Err(error) = keep::lost(self, &seat.account, &kept, &seat.link).await {
+            tracing::error!(account = %seat.account.jid, %error, "cannot keep what was not taken");
+        }
+        backlog::give_on(self, &seat.account, &seat.host).await;
+        keep::tell(self, &seat.account, &mut seat.account.turn());
     }
+}
+
+/// The id under which the account's log has a message (XEP-0359 §3).
+fn own_id(stanza: &Stanza, own: &Jid) -> Option<String> {
+    stanza.children().filter(|child| child.ns == ns::SID).find_map(|child| {
+        let tree = child.tree()?;
+        let root = tree.root();
+        (root.attr("by") == Some(own.as_str())).then(|| root.attr("id").map(str::to_owned))?
+    })
 }

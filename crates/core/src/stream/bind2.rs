@@ -78,27 +78,31 @@ pub async fn bind(
     let wish = Wish { host, account, resource: Some(&resource) };
     let seat = bind_with(server, wish, prepare).await.map_err(refused)?;
     end_all(server, &earlier).await;
+    let managed = managing.map(|wish| server.begin_managing(&seat, wish));
+    let enabled = managed.as_ref().map(|(_, enabled)| enabled.as_str());
+    let answers = [answers.finish().as_str(), enabled.unwrap_or_default()].concat();
+    let answer = answer(server, &seat, &answers).await;
+    Ok(Bound { seat, managed: managed.map(|(managed, _)| managed), answer })
+}
+
+/// §3.2.1: what modules tell of the account, and the answers to what was asked for.
+async fn answer(server: &Arc<Server>, seat: &Seat, answers: &str) -> String {
     let mut writer = Writer::new(ns::CLIENT);
     writer.start("bound", ns::BIND2);
+    let registry = Arc::clone(&seat.host.registry());
     // Asked when the resource is bound: a message that comes in between is told of twice, else it
     // could be told of by nobody.
-    for told in registry.bound(server, &seat) {
+    for told in registry.bound(server, seat) {
         match told.await {
             Ok(reply) => _ = writer.raw_element(reply.payload(), ns::CLIENT),
             Err(error) => tracing::warn!(jid = %seat.link.jid, ?error, "left out of <bound/>"),
         }
     }
-    writer.raw(&answers.finish());
-    // XEP-0198 §9.1
-    let managed = managing.map(|wish| {
-        let (managed, enabled) = server.begin_managing(&seat, wish);
-        writer.raw_element(&enabled, ns::CLIENT);
-        managed
-    });
-    writer.end();
-    Ok(Bound { seat, managed, answer: writer.finish() })
+    writer.raw(answers).end();
+    writer.finish()
 }
 
+/// XEP-0198 §9.1: what is wanted of the stream, when it is to be managed.
 fn managing(request: Element<'_>) -> Option<resume::Wish> {
     let enable = request.child("enable", ns::SM)?;
     Some(resume::Wish::read(|name| enable.attr(name)))

@@ -202,8 +202,9 @@ impl Client {
     /// RFC 6120 §5.4: what was received before TLS is never read as XML.
     async fn start_tls(&mut self) -> Result<(), End> {
         let host = self.host()?;
-        if !self.open.wire.can_start_tls() || self.open.has_unread() {
-            // §5.4.2.2: bytes behind the command are an attempt at injection.
+        if !self.open.wire.can_start_tls() || self.open.has_unread_xml() {
+            // §5.4.2.2: bytes behind the command are an attempt at injection. But
+            // compat(go-sendxmpp and others on go-xmpp): a line break, which §5.3.3 forbids, is harmless.
             let _ = self.open.send("<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await;
             return Err(End::Closed);
         }

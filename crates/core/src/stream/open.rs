@@ -35,6 +35,8 @@ pub struct Open {
     bytes: usize,
     /// Our header is out, so that an error can follow it (RFC 6120 §4.9.1.2).
     opened: bool,
+    /// Nothing but whitespace has come since a login.
+    is_blank: bool,
 }
 
 /// What came.
@@ -104,6 +106,7 @@ impl Open {
             elements: 0,
             bytes: 0,
             opened: false,
+            is_blank: false,
         }
     }
 
@@ -112,6 +115,10 @@ impl Open {
         loop {
             let mut input = self.unread.get(self.taken..).unwrap_or_default();
             let waiting = input.len();
+            if self.is_blank {
+                input = input.trim_ascii_start();
+                self.is_blank = input.is_empty();
+            }
             let found = match self.scanner.next(&mut input) {
                 Ok(None) => None,
                 Ok(Some(Event::Open(frame))) => {
@@ -179,6 +186,12 @@ impl Open {
         self.taken < self.unread.len() || self.scanner.pending() > 0
     }
 
+    /// Whether more than whitespace of the peer has been received and not looked at.
+    pub fn has_unread_xml(&self) -> bool {
+        let unread = self.unread.get(self.taken..).unwrap_or_default();
+        !unread.trim_ascii().is_empty() || self.scanner.pending() > 0
+    }
+
     /// Writes to the peer.
     pub async fn send(&mut self, text: &str) -> Result<(), End> {
         self.send_bytes(text.as_bytes()).await
@@ -215,9 +228,13 @@ impl Open {
     }
 
     /// Begins the stream anew behind a SASL success, keeping what the peer may have sent already.
+    ///
+    /// compat(go-sendxmpp and others on go-xmpp): the line break behind their last element, which
+    /// RFC 6120 §6.3.5 forbids, is no beginning of the new stream.
     pub fn restart_keeping(&mut self) {
         self.scanner.restart();
         self.opened = false;
+        self.is_blank = true;
     }
 
     /// Takes the bytes that were received and not looked at.

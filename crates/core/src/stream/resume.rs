@@ -8,6 +8,7 @@ use verona_xml::Element;
 use verona_xmpp::error::{Condition, StreamCondition, StreamError};
 use verona_xmpp::ns;
 
+use crate::account::keep;
 use crate::limits::{RESUME_SECS_MAX, YIELD_SECS};
 use crate::link::Link;
 use crate::mailbox::Order;
@@ -63,6 +64,7 @@ impl Server {
         let limit = Duration::from_secs(managed.resume_secs.into());
         let (id, account) = (managed.id.clone(), seat.account.owner.clone());
         seat.link.mailbox.fall_asleep();
+        keep::tell(self, &seat.account, &mut seat.account.turn());
         tracing::info!(jid = %seat.link.jid, secs = managed.resume_secs, "session sleeps");
         let link = seat.link.clone();
         let owner = seat.account.clone();

@@ -19,6 +19,7 @@ use verona_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
 use verona_xmpp::ns;
 use verona_xmpp::stanza::{NotAStanza, Stanza};
 
+use crate::account::keep;
 use crate::limits::{CLOSE_SECS, UNCOMMITTED_PER_SESSION_MAX};
 use crate::mailbox::{Order, spare};
 use crate::server::{Seat, Server};
@@ -315,7 +316,8 @@ impl Session {
             (Command::Enable(wish), None) => self.enable(wish),
             (Command::Request, Some(_)) => self.tell(true),
             (Command::Answer(Some(h)), Some(managed)) => {
-                managed.acknowledged(h)?;
+                let taken = managed.acknowledged(h)?;
+                keep::taken(&self.server, &self.seat.account, &taken);
                 self.ask(false);
             }
             (Command::Answer(None), Some(_)) => {

@@ -234,3 +234,77 @@ async fn state_of(server: &Server, account: &Account) -> IqResult {
     let last = archive.end(true).await?;
     Ok(answer::metadata(server, first.zip(last)))
 }
+
+#[cfg(test)]
+mod tests {
+    use verona_core::account::log;
+    use verona_testkit::play::play;
+
+    use super::*;
+    use crate::testing::memory;
+
+    /// What the next process finds waiting for Juliet when this one is killed now.
+    async fn found_after_a_crash(script: &str) -> (u64, Option<String>) {
+        let memory = memory(script);
+        play(script, &memory).await.unwrap_or_else(|failure| panic!("{failure}"));
+        let (owner, store) = ("juliet@capulet.lit".into(), &*memory.server.store);
+        store.submit(Batch::new()).await.unwrap();
+        let (count, _, first) = log::waiting(&owner, store).await.unwrap();
+        let record = store.record(log::LOG, &owner, first).await.unwrap();
+        (count, record.map(|record| String::from_utf8(record.stanza.to_vec()).unwrap()))
+    }
+
+    const RESUMABLE: &str = "
+juliet sends
+    <enable xmlns='urn:xmpp:sm:3' resume='true'/>
+juliet receives
+    <enabled xmlns='urn:xmpp:sm:3' resume='true' id='{any}' max='{number}'/>
+romeo sends
+    <message to='juliet@capulet.lit' id='m1' type='chat'><body>Wilt thou</body></message>
+juliet receives
+    <message from='romeo@montague.lit/orchard' to='juliet@capulet.lit' id='m1' type='chat'>
+        {and more}
+    </message>
+";
+
+    #[tokio::test]
+    async fn crash_loses_nothing_that_was_not_acknowledged() {
+        let script = [RESUMABLE, "juliet disconnects\n"].concat();
+        let (count, found) = found_after_a_crash(&script).await;
+        assert_eq!(count, 1);
+        assert!(found.is_some_and(|found| found.contains("Wilt thou")));
+    }
+
+    #[tokio::test]
+    async fn what_was_acknowledged_does_not_wait_for_the_next_process() {
+        let acknowledge = "
+juliet sends
+    <a xmlns='urn:xmpp:sm:3' h='2'/>
+romeo sends
+    <message to='juliet@capulet.lit' id='m2' type='chat'><body>leave me so</body></message>
+juliet disconnects
+";
+        let (count, found) = found_after_a_crash(&[RESUMABLE, acknowledge].concat()).await;
+        assert_eq!(count, 1);
+        assert!(found.is_some_and(|found| found.contains("leave me so")));
+    }
+
+    #[tokio::test]
+    async fn archive_that_is_switched_off_keeps_nothing() {
+        let script = "
+config
+    [modules.mam]
+    enabled = false
+romeo sends
+    <message to='juliet@capulet.lit' id='m1' type='chat'><body>Wilt thou</body></message>
+juliet receives
+    <message from='romeo@montague.lit/orchard' to='juliet@capulet.lit' id='m1' type='chat'>
+        <body>Wilt thou</body>
+    </message>
+";
+        let memory = memory(script);
+        play(script, &memory).await.unwrap_or_else(|failure| panic!("{failure}"));
+        let owners = memory.server.store.owners(log::LOG, None, 10).await.unwrap();
+        assert!(owners.is_empty(), "{owners:?}");
+    }
+}

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use verona_core::store::error::{Fault, StoreError};
+
 use crate::check::finding::{Finding, Level, text};
 use crate::check::{certificates, config as config_check, machine};
 use crate::command::args::Json;
@@ -63,18 +65,28 @@ fn store(config: &Config, running: Option<&Status>) -> Option<Finding> {
         return Some(Finding::ok(subject, "in use by the running server"));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let opened = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
+    let opened = runtime.map_err(|error| StoreError::new(Fault::Io, error)).and_then(|runtime| {
         runtime.block_on(async {
-            let store = storage::open(config).map_err(|error| error.to_string())?;
-            store.close().await;
+            storage::open(config)?.close().await;
             Ok(())
         })
     });
     Some(match opened {
         Ok(()) => Finding::ok(subject, "can be opened"),
-        Err(error) => {
-            let cure = "if the file is damaged, restore it from a backup; keep the damaged one";
-            Finding::error(subject, error, cure)
-        }
+        Err(error) => Finding::error(subject, error.to_string(), cure(error.fault)),
     })
+}
+
+fn cure(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Full => "make room, or move data_dir to a larger disk",
+        Fault::Damaged => "restore the file from a backup; keep the damaged one",
+        Fault::Io => {
+            "let the user of the server read and write it, and look into the log of the system for \
+             errors of the disk"
+        }
+        Fault::Unusable | Fault::Closed | Fault::Refused => {
+            "`verona serve` will not start before this is mended"
+        }
+    }
 }

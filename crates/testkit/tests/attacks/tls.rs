@@ -45,7 +45,6 @@ async fn plaintext_behind_starttls_is_never_read_as_xml(fortress: Arc<Fortress>)
         header(HOST),
         format!("<starttls xmlns='{NS_TLS}'/>"),
         "<".to_owned(),
-        " ".to_owned(),
     ] {
         let mut raw = at(&fortress, Security::StartTls, Stage::Plain, &who).await;
         // In one write, so that both are there when the command is read.
