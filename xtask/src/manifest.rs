@@ -86,10 +86,15 @@ impl<'a> Reader<'a> {
     /// only file that has one of this name.
     fn constant(&self, path: &[&str]) -> Option<String> {
         let (name, parents) = path.split_last()?;
-        if parents.is_empty()
-            && let Some(text) = constant_in(self.source, name)
-        {
-            return Some(text);
+        if parents.is_empty() {
+            if let Some(text) = constant_in(self.source, name) {
+                return Some(text);
+            }
+            // Imported under another name, most often from the namespaces that crates share.
+            if let Some(original) = renamed(self.source, name).filter(|original| original != name) {
+                let shared = self.constant(&["ns", &original]);
+                return shared.or_else(|| self.constant(&[&original]));
+            }
         }
         let named = |source: &&Source| {
             let ends = |parent: &&str| {
@@ -104,6 +109,13 @@ impl<'a> Reader<'a> {
         values.dedup();
         values.pop().filter(|_| values.is_empty())
     }
+}
+
+/// What a file imports under this name, when it has another where it comes from.
+fn renamed(source: &Source, name: &str) -> Option<String> {
+    let code = source.code();
+    let import = code.windows(3).find(|three| three[1].is("as") && three[2].is(name))?;
+    Some(import[0].text.clone())
 }
 
 fn constant_in(source: &Source, name: &str) -> Option<String> {
@@ -217,6 +229,20 @@ mod tests {
         );
         let features: Vec<_> = ping.features.iter().map(|(f, _)| f.as_str()).collect();
         assert_eq!(features, ["urn:xmpp:ping", "urn:b:1", "urn:c"]);
+    }
+
+    #[test]
+    fn a_feature_may_be_imported_under_another_name() {
+        let ids = "//! I.\nuse a::ns::{DELAY, SID as NS};\nimpl Module for Ids {\n    \
+            const MANIFEST: Manifest = Manifest { features: &[NS], ..Manifest::EMPTY };\n}\n";
+        let tree = tree(&[
+            ("crates/modules/src/ids.rs", ids),
+            ("crates/xmpp/src/ns.rs", "//! N.\npub const SID: &str = \"urn:sid\";\n"),
+            ("crates/xmpp/src/other.rs", "//! O.\npub const SID: &str = \"urn:other\";\n"),
+        ]);
+        let (found, wrong) = all(&tree);
+        assert_eq!(wrong, Vec::<String>::new());
+        assert_eq!(found[0].features, [("urn:sid".to_owned(), Some("NS".to_owned()))]);
     }
 
     #[test]

@@ -14,8 +14,10 @@ use crate::account::{keep, log};
 use crate::delivery;
 use crate::hooks::decision::{Delivery, Direction, Keep, Phase};
 use crate::hooks::place::Target;
+use crate::link::Link;
 use crate::mailbox::Put;
 use crate::server::{Host, Passage, Registry, Server};
+use crate::store::shape::Seq;
 use crate::trail::{Kept, Need, Trail, passes};
 
 /// Hands a stanza to an account that is in memory.
@@ -89,14 +91,15 @@ fn message(
     place.registry.watch(Phase::Stamp, &mut passage);
     let (delivery, waits) =
         delivery::message(passage.state, &passage.account.jid, kind, passage.stanza);
+    let handed_out = may_be_lost(passage.state, kind, &delivery);
     passage.delivery = delivery;
-    passage.keep.offline = waits;
+    passage.keep.offline = waits || handed_out;
     place.registry.watch(Phase::Keep, &mut passage);
     if let Delivery::Bounce(condition) = passage.delivery {
         trail.bounce(passage.stanza, &StanzaError::new(condition));
         return Need::Nothing;
     }
-    if passage.keep.offline && !log::has_room(passage.state, passage.stanza.text().len()) {
+    if waits && passage.keep.offline && !log::has_room(passage.state, passage.stanza.text().len()) {
         // XEP-0160 §3: past the quota the sender hears that it was not kept.
         trail.bounce(
             passage.stanza,
@@ -104,36 +107,66 @@ fn message(
         );
         return Need::Nothing;
     }
+    if let Some(link) = overslept(&passage) {
+        return Need::Room(passage.account.clone(), link, came);
+    }
+    let mut seq = 0;
     if passage.keep != Keep::default() {
-        let seq = keep::next_seq(place.server, passage.state);
+        seq = keep::next_seq(place.server, passage.state);
         let id = place.server.ids.of(place.server.epoch, seq);
         *passage.stanza = passage.stanza.with_stanza_id(&id, &passage.account.jid);
         let what = (&*passage.stanza, Direction::Inbound, passage.keep);
         let ticket = keep::append(place.server, passage.account, passage.state, seq, what);
         trail.kept.push(Kept { ticket, stanza: came.clone() });
     }
-    if let Delivery::To(places) = &passage.delivery {
-        let mut refused = 0;
-        for resource in places.iter().filter_map(|place| passage.state.resources.get(*place)) {
-            let text = passage.stanza.text();
-            let put = trail.write(&resource.link, |out| out.extend_from_slice(text.as_bytes()));
-            if put == Put::Overslept && passage.keep == Keep::default() {
-                return Need::Room(passage.account.clone(), resource.link.clone(), came);
-            }
-            refused += usize::from(!matches!(put, Put::Taken | Put::Crowded));
-        }
-        if refused > 0 && refused == places.len() && passage.keep == Keep::default() {
-            // The reader is stuck and its mailbox full: the sender hears that it did not arrive.
-            trail.bounce(&came, &StanzaError::new(Condition::ResourceConstraint));
-        }
-    }
+    deliver(&mut passage, seq, &came, trail);
+    // From here on it says whether nobody was there.
+    passage.keep.offline &= waits;
     place.registry.watch(Phase::Copy, &mut passage);
     for (place, copy) in &passage.copies {
         if let Some(resource) = passage.state.resources.get(*place) {
-            trail.write(&resource.link, |out| out.extend_from_slice(copy.text().as_bytes()));
+            trail.write_for(&resource.link, passage.stanza, copy.text());
         }
     }
     Need::Nothing
+}
+
+/// Whether a message is given to sessions alone of which it will be known whether they got it
+/// (XEP-0198). Until one has, it is on disk as if nobody had been there: a crash must not lose it.
+fn may_be_lost(state: &State, kind: MessageType, delivery: &Delivery) -> bool {
+    let Delivery::To(places) = delivery else { return false };
+    let mut resources = places.iter().filter_map(|place| state.resources.get(*place));
+    matches!(kind, MessageType::Chat | MessageType::Normal)
+        && !places.is_empty()
+        && resources.all(|resource| resource.link.mailbox.counts_stanzas())
+}
+
+/// A sleeping session that should get the message and can hold no more.
+fn overslept(passage: &Passage<'_>) -> Option<Arc<Link>> {
+    let Delivery::To(places) = &passage.delivery else { return None };
+    let resources = places.iter().filter_map(|place| passage.state.resources.get(*place));
+    resources.map(|resource| &resource.link).find(|link| link.mailbox.has_overslept()).cloned()
+}
+
+/// Writes a message to the sessions that get it.
+fn deliver(passage: &mut Passage<'_>, seq: Seq, came: &Stanza, trail: &mut Trail) {
+    let Delivery::To(places) = &passage.delivery else { return };
+    // What may be lost, and so has to be acknowledged; else where it lies in the log does not count.
+    let noted = if passage.keep.offline { seq } else { 0 };
+    let text = passage.stanza.text();
+    let mut holders = 0_u32;
+    for resource in places.iter().filter_map(|place| passage.state.resources.get(*place)) {
+        let put = trail.write_kept(&resource.link, passage.stanza, noted);
+        holders = holders.saturating_add(u32::from(matches!(put, Put::Taken | Put::Crowded)));
+    }
+    if passage.keep.offline && holders > 0 {
+        passage.state.log.hand_out(seq, text.len(), holders);
+    } else if passage.keep.offline {
+        passage.state.log.wait(seq, text.len());
+    } else if holders == 0 && !places.is_empty() && passage.keep == Keep::default() {
+        // The reader is stuck and its mailbox full: the sender hears that it did not arrive.
+        trail.bounce(came, &StanzaError::new(Condition::ResourceConstraint));
+    }
 }
 
 /// §8.5.2.1.2, §8.5.3: presence of others.
@@ -162,9 +195,7 @@ fn to_resources(
                     None => resource.is_available() && kind != PresenceType::Error,
                 };
                 if takes {
-                    trail.write(&resource.link, |out| {
-                        out.extend_from_slice(stanza.text().as_bytes());
-                    });
+                    trail.write(&resource.link, stanza);
                     if kind == PresenceType::Unavailable
                         && let Some(from) = stanza.from()
                     {
@@ -200,8 +231,7 @@ fn iq(
         !asks || stanza.from().is_some_and(|from| state.shares_presence_with(&account.jid, from));
     match found.filter(|_| may) {
         Some(resource) => {
-            let text = stanza.text();
-            let put = trail.write(&resource.link, |out| out.extend_from_slice(text.as_bytes()));
+            let put = trail.write(&resource.link, stanza);
             if put == Put::Refused {
                 trail.bounce(stanza, &StanzaError::new(Condition::ServiceUnavailable));
             }

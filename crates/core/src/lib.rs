@@ -3,8 +3,10 @@
 
 pub mod account;
 mod asking;
+pub mod chores;
 pub mod clock;
 pub mod delivery;
+pub mod held;
 pub mod hooks;
 pub mod host;
 pub mod identity;

@@ -111,6 +111,9 @@ impl Limits {
     }
 }
 
+/// Seconds between two rounds of what modules do without being asked.
+pub const CHORES_SECS: u64 = 15 * 60;
+
 /// Bytes that may wait for the store's writer before submitters are paused: about a second of what
 /// one disk takes, so that a slow disk shows as latency and not as memory.
 pub const WRITER_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -121,6 +124,13 @@ pub const MAILBOX_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes at which a mailbox refuses: every source that was not yet paused may have added one
 /// stanza or one fan-out more.
 pub const MAILBOX_BYTES_HARD: usize = 2 * MAILBOX_BYTES_MAX;
+
+/// Stanzas kept aside for a session that is held back (XEP-0352), before all of them leave: more
+/// than most rosters have entries, and few enough to look through for each.
+pub const HELD_STANZAS_MAX: usize = 256;
+
+/// Bytes of such stanzas, some hundred of usual size: that much is worth waking a radio for.
+pub const HELD_BYTES_MAX: usize = 64 * 1024;
 
 /// How long a paused source waits for a reader that makes no progress before the reader is
 /// detached.
@@ -193,11 +203,19 @@ pub const REGISTERING_NETWORKS_MAX: usize = 10_000;
 /// sent. With more the session ends, and they go on by the rules (XEP-0198 §4).
 pub const ASLEEP_STANZAS_MAX: usize = 1_000;
 
+/// Messages of one account that sessions have and have not acknowledged, with those that were
+/// acknowledged behind one that was not. Beyond that the oldest counts as acknowledged.
+pub const HANDED_OUT_MAX: usize = 4 * ASLEEP_STANZAS_MAX;
+
 /// Bytes of such stanzas.
 pub const ASLEEP_BYTES_MAX: usize = 1024 * 1024;
 
 /// Seconds for which a session is kept for its client to resume it.
 pub const RESUME_SECS_MAX: u32 = 600;
+
+/// Characters of each name that a client gives itself and that are kept: enough for a line in a list
+/// of devices.
+pub const USER_AGENT_CHARS_MAX: usize = 100;
 
 /// Stanzas that are sent before an acknowledgement is asked for. One: what is not acknowledged when
 /// a client leaves is delivered again, so little should be.

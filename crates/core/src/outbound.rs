@@ -92,9 +92,7 @@ impl Server {
             *passage.stanza = sent;
             for (place, copy) in &passage.copies {
                 if let Some(resource) = passage.state.resources.get(*place) {
-                    trail.write(&resource.link, |out| {
-                        out.extend_from_slice(copy.text().as_bytes());
-                    });
+                    trail.write_for(&resource.link, passage.stanza, copy.text());
                 }
             }
         }
@@ -228,13 +226,17 @@ impl Server {
     ) {
         let mut sends = Vec::new();
         let Some(broadcast) = presence::available(state, &seat.link, stanza) else { return };
+        if let Some(resource) = state.resource_of_mut(&seat.link) {
+            // Said of what waited until now.
+            resource.mark(backlog::READS_ARCHIVE, false);
+        }
         presence::to_own(state, &seat.account.jid, stanza);
         self.tell_modules(seat, state, &broadcast, stanza, &mut sends);
         if !broadcast.was_available {
             // RFC 6121 §3.1.3: requests are repeated at each login until they are answered.
             presence::of_others(state, &seat.link);
             for request in presence::waiting_requests(state) {
-                trail.write(&seat.link, |out| out.extend_from_slice(request.as_bytes()));
+                trail.write_text(&seat.link, request);
             }
         }
         self.fan_out(&broadcast, seat, state, stanza, trail);
@@ -264,6 +266,22 @@ impl Server {
             }
         }
         trail.extend(sends);
+    }
+
+    /// A session is resumed. What modules remember of its resource only in memory may be gone, if
+    /// the server was restarted meanwhile, so they hear of it as of a presence sent anew.
+    pub(crate) async fn returns(self: &Arc<Self>, seat: &Seat) {
+        let mut sends = Vec::new();
+        {
+            let mut state = seat.account.turn();
+            let resource = state.resource_of(&seat.link);
+            let presence = resource.and_then(|resource| resource.presence.clone());
+            let Some(presence) = presence else { return };
+            let (to, probes, was_available) = (Vec::new(), Vec::new(), true);
+            let nobody = Broadcast { to, probes, was_available };
+            self.tell_modules(seat, &mut state, &nobody, &presence, &mut sends);
+        }
+        self.send(sends).await;
     }
 
     fn tell_modules(

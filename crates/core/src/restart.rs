@@ -9,13 +9,14 @@ use verona_xmpp::error::{StreamCondition, StreamError};
 use verona_xmpp::jid::Jid;
 use verona_xmpp::stanza::Stanza;
 
+use crate::account::keep;
 use crate::account::state::Resource;
 use crate::link::Link;
-use crate::mailbox::Order;
+use crate::mailbox::{Order, StanzaEnd};
 use crate::server::{Seat, Server, Sleeper};
 use crate::store::batch::Batch;
 use crate::store::error::StoreError;
-use crate::store::shape::{Entry, Owner, Table};
+use crate::store::shape::{Entry, Owner, Seq, Table};
 use crate::stream::management::Managed;
 
 /// Sleeping sessions, by account and id; there only while the server does not run.
@@ -35,6 +36,9 @@ struct Written {
     received: u32,
     acked: u32,
     unacked: Vec<String>,
+    /// Where each of them lies in the log; 0 for those that do not.
+    #[serde(default)]
+    places: Vec<Seq>,
     presence: Option<String>,
     priority: i8,
     interested: bool,
@@ -61,6 +65,10 @@ impl Server {
             }
         };
         let _ = tokio::time::timeout(patience, ended).await;
+        self.directory.each(|account| keep::tell(self, account, &mut account.turn()));
+
+        // Counted before the sleepers are taken away, who would count as awake.
+        let left = self.streams();
         let mut sleepers = self.sleepers.take_all();
         for sleepers in sleepers.chunks_mut(BATCH) {
             let mut batch = Batch::new();
@@ -72,7 +80,7 @@ impl Server {
             }
             self.store.submit(batch).await?;
         }
-        Ok(self.streams())
+        Ok(left)
     }
 
     /// How many sessions have a stream.
@@ -127,9 +135,14 @@ impl Server {
         let mut managed = Managed::new(entry.key.clone(), written.resume_secs);
         managed.received = written.received;
         managed.acked = written.acked;
-        for stanza in &written.unacked {
-            let end = u32::try_from(stanza.len()).unwrap_or(u32::MAX);
-            managed.sent(stanza.as_bytes(), &[end]);
+        let places = written.places.iter().copied().chain(std::iter::repeat(0));
+        for (stanza, seq) in written.unacked.iter().zip(places) {
+            let at = u32::try_from(stanza.len()).unwrap_or(u32::MAX);
+            managed.sent(stanza.as_bytes(), &[StanzaEnd { at, seq }]);
+            // Found in the log it counts as waiting, but the session has it still.
+            if seq > 0 && keep::waits(self, &account, seq).await? {
+                account.turn().log.hand_out_again(seq, stanza.len());
+            }
         }
         let mut resource = Resource::new(link.clone());
         resource.presence =
@@ -160,8 +173,9 @@ fn write_down(sleeper: &mut Sleeper) -> Option<Vec<u8>> {
         unacked: managed
             .unacked
             .iter()
-            .map(|stanza| String::from_utf8_lossy(stanza).into_owned())
+            .map(|stanza| String::from_utf8_lossy(&stanza.text).into_owned())
             .collect(),
+        places: managed.unacked.iter().map(|stanza| stanza.seq).collect(),
         presence: resource.presence.as_ref().map(|presence| presence.text().to_owned()),
         priority: resource.priority,
         interested: resource.interested,

@@ -78,7 +78,10 @@ impl Server {
             }
             Need::Answer(iq, answer) => {
                 let answer = contained(answer).await;
-                if let Some(reply) = iq_answer(&iq, answer) {
+                let written = answer.as_ref().is_ok_and(|reply| {
+                    !reply.is_written() && trail.answer_with(&iq, reply.payload())
+                });
+                if !written && let Some(reply) = iq_answer(&iq, answer) {
                     trail.answer(reply);
                 }
             }

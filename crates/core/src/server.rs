@@ -7,9 +7,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
-use verona_xml::{Tree, Writer};
+use verona_xml::{Element, Tree, Writer};
 use verona_xmpp::error::{Condition, StanzaError};
 use verona_xmpp::jid::Jid;
 use verona_xmpp::sasl::decoy::Decoy;
@@ -35,7 +36,7 @@ use crate::sleepers::Sleepers;
 use crate::questions::Questions;
 use crate::stanza_id::StanzaIds;
 use crate::store::Store;
-use crate::store::error::StoreError;
+use crate::store::error::{Fault, StoreError};
 use crate::stream::management::Managed;
 
 /// A running server.
@@ -160,9 +161,11 @@ impl Server {
     }
 
     /// What a password for an account is checked against; None when there is no such account here.
-    pub async fn account_record(&self, jid: &Jid) -> Result<Option<Arc<Record>>, StoreError> {
-        let account = self.account(jid).await?;
-        Ok(account.and_then(|account| account.turn().record.clone()))
+    pub async fn account_record(&self, jid: &Jid) -> Result<Option<Record>, StoreError> {
+        let Some(account) = self.account(jid).await? else { return Ok(None) };
+        let record = account.turn().record.as_deref().and_then(Record::decode);
+        let damaged = || format!("the record of {jid} cannot be read");
+        record.map(Some).ok_or_else(|| StoreError::new(Fault::Damaged, damaged()))
     }
 }
 
@@ -278,6 +281,11 @@ pub struct Registry {
     pub(crate) advertised: Vec<(Stage, Advertising)>,
     pub(crate) before_login: Vec<(&'static str, Registering)>,
     pub(crate) described: Vec<(Target, Describing)>,
+    pub(crate) chores: Vec<Chore>,
+
+    pub(crate) nonzas: Vec<(&'static str, &'static str, Hearing)>,
+    pub(crate) inline: Vec<(&'static str, &'static str, Inlining)>,
+    pub(crate) bound: Vec<Bounding>,
     /// What modules keep in memory with each account.
     pub parts: Vec<PartSpec>,
 }
@@ -288,7 +296,11 @@ pub(crate) type Watching = Box<dyn Fn(&mut Passage<'_>) + Send + Sync>;
 pub(crate) type Changing = Box<dyn Fn(&mut Change<'_>) + Send + Sync>;
 pub(crate) type Advertising = Box<dyn Fn(&mut Offering<'_>) + Send + Sync>;
 pub(crate) type Registering = Box<dyn Fn(BeforeLogin) -> Answer + Send + Sync>;
+pub(crate) type Chore = Box<dyn Fn(Arc<Server>, Arc<Host>) -> BoxFuture<'static, ()> + Send + Sync>;
 pub(crate) type Describing = Box<dyn Fn(&mut Writer) + Send + Sync>;
+pub(crate) type Hearing = Box<dyn Fn(&Seat) + Send + Sync>;
+pub(crate) type Inlining = Box<dyn Fn(&mut Inline<'_>) + Send + Sync>;
+pub(crate) type Bounding = Box<dyn Fn(Arc<Server>, Seat) -> Answer + Send + Sync>;
 
 /// What is asked, as modules registered it.
 #[derive(Eq, Hash, PartialEq)]
@@ -391,6 +403,19 @@ pub struct Offering<'a> {
     pub limits: &'a Limits,
     /// Where features are written.
     pub writer: &'a mut Writer,
+}
+
+/// Something that a client asks for as it binds its resource (XEP-0386 §3.2), within the turn of its
+/// account in which that happens.
+pub struct Inline<'a> {
+    /// The session; nothing has reached it yet.
+    pub seat: &'a Seat,
+    /// The account's state, with the resource.
+    pub state: &'a mut State,
+    /// The element that asks.
+    pub request: Element<'a>,
+    /// Where an answer may be written.
+    pub answer: &'a mut Writer,
 }
 
 /// An IQ on a stream that is not logged in.

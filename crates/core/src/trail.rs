@@ -14,6 +14,7 @@ use crate::hooks::decision::Verdict;
 use crate::hooks::reply::Answer;
 use crate::link::Link;
 use crate::mailbox::Put;
+use crate::store::shape::Seq;
 use crate::store::ticket::Ticket;
 
 /// A message that is being made durable, with what it takes to tell its sender of a failure.
@@ -85,15 +86,49 @@ impl Trail {
     pub fn answer(&mut self, answer: Stanza) {
         match self.origin.clone().filter(|origin| answer.to() == Some(&origin.jid)) {
             Some(origin) => {
-                self.write(&origin, |out| out.extend_from_slice(answer.text().as_bytes()));
+                self.write(&origin, &answer);
             }
             None => self.sends.push_back(answer),
         }
     }
 
+    /// Writes the result of a request that the session in hand has made; false when another made it.
+    /// Most answers go this way, and large ones are not worth an index.
+    pub fn answer_with(&mut self, iq: &Stanza, payload: &str) -> bool {
+        let Some(origin) = self.origin.clone() else { return false };
+        if iq.from() != Some(&origin.jid) {
+            return false;
+        }
+        let put = origin.mailbox.put(|out| iq.write_result(payload, out));
+        self.note(&origin, put);
+        true
+    }
+
     /// Writes a stanza to a session.
-    pub fn write(&mut self, link: &Arc<Link>, write: impl FnOnce(&mut Vec<u8>)) -> Put {
-        let put = link.mailbox.put(write);
+    pub fn write(&mut self, link: &Arc<Link>, stanza: &Stanza) -> Put {
+        self.write_for(link, stanza, stanza.text())
+    }
+
+    /// The same with a message that has a place in the account's log; 0 for none.
+    pub fn write_kept(&mut self, link: &Arc<Link>, stanza: &Stanza, seq: Seq) -> Put {
+        let text = stanza.text().as_bytes();
+        let put = link.mailbox.put_kept(stanza, seq, |out| out.extend_from_slice(text));
+        self.note(link, put)
+    }
+
+    /// Writes what is sent because of a stanza, and may wait if that may.
+    pub fn write_for(&mut self, link: &Arc<Link>, stanza: &Stanza, text: &str) -> Put {
+        let put = link.mailbox.put_stanza(stanza, |out| out.extend_from_slice(text.as_bytes()));
+        self.note(link, put)
+    }
+
+    /// Writes XML that may not wait to a session.
+    pub fn write_text(&mut self, link: &Arc<Link>, text: &str) -> Put {
+        let put = link.mailbox.put(|out| out.extend_from_slice(text.as_bytes()));
+        self.note(link, put)
+    }
+
+    fn note(&mut self, link: &Arc<Link>, put: Put) -> Put {
         if put == Put::Crowded {
             self.crowded = Some(link.clone());
         }

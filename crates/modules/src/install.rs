@@ -8,20 +8,21 @@ use verona_core::server::Host;
 
 use crate::access::blocking::Blocking;
 use crate::archive::mam::Mam;
+use crate::devices::carbons::Carbons;
+use crate::devices::client_state::ClientState;
+use crate::entity::caps::Caps;
+use crate::entity::contact::Contact;
+use crate::entity::disco::Disco;
 use crate::entity::last_activity::LastActivity;
+use crate::entity::ping::Ping;
+use crate::entity::stream_limits::StreamLimits;
+use crate::entity::time::Time;
+use crate::entity::version::Version;
 use crate::im::hints::Hints;
 use crate::im::message_ids::MessageIds;
 use crate::im::offline::Offline;
 use crate::im::private::Private;
 use crate::im::registration::Registration;
-
-use crate::entity::caps::Caps;
-use crate::entity::contact::Contact;
-use crate::entity::disco::Disco;
-use crate::entity::ping::Ping;
-use crate::entity::stream_limits::StreamLimits;
-use crate::entity::time::Time;
-use crate::entity::version::Version;
 use crate::im::roster::Roster;
 use crate::im::session::Session;
 use crate::im::vcard::VCard;
@@ -78,6 +79,8 @@ modules! {
     Offline,
     Hints,
     Mam,
+    Carbons,
+    ClientState,
 }
 
 /// Makes a host with all modules as they are by default.

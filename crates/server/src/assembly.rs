@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use verona_core::account::admin;
+use verona_core::account::credentials::ACCOUNTS;
 use verona_core::identity;
 use verona_core::mailbox::Order;
 use verona_core::server::Server;
@@ -67,52 +68,64 @@ impl Assembly {
         doors.open("c2s", &config.listen.c2s, Service::Client)?;
         doors.open("c2s_tls", &config.listen.c2s_tls, Service::ClientTls)?;
         doors.tasks.spawn(sweep(server.clone()));
+        doors.tasks.spawn(verona_core::chores::tend(server.clone()));
         let Doors { listening, tasks, .. } = doors;
         Ok(Self { server, listening, tasks: Mutex::new(tasks), iterations })
     }
 
     /// Adds what it knows to the status.
     pub fn describe(&self, status: &mut Status) {
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let connected = self.server.streams();
+        let asleep = self.server.sleepers.asleep_count();
         status.listening = self.listening.clone();
-        status.sessions = u64::try_from(sessions(&self.server)).unwrap_or(u64::MAX);
+        status.sessions = count(connected.saturating_add(asleep));
+        status.figures.insert("of these waiting for their clients".to_owned(), count(asleep));
+    }
+
+    /// Whether somebody has an account.
+    pub async fn has_accounts(&self) -> Result<bool, String> {
+        let first = self.server.store.owners(ACCOUNTS, None, 1).await;
+        first.map(|first| !first.is_empty()).map_err(|error| error.to_string())
     }
 
     /// Does something with accounts; sessions of those that lose their right to one end.
     pub async fn account(&self, request: AccountRequest) -> Result<AccountReply, AccountError> {
         let server = &self.server;
-        let parse = |jid: &str| Jid::parse(jid).map_err(AccountError::new);
+        let hosts = server.hosts();
+        let domains = hosts.iter().map(|host| host.jid.as_str().to_owned()).collect();
+        let stored = StoredAccounts::new(server.store.clone(), domains, self.iterations);
+        let parse = |jid: &str| stored.of_our_hosts(jid);
+        let refused = |jid: &Jid, refusal| AccountError::new(format_args!("{jid}: {refusal}"));
         let jid = match request {
             AccountRequest::Add { jid, password } => {
                 let jid = parse(&jid)?;
-                admin::create(server, &jid, password.into()).await.map_err(AccountError::new)?;
+                let made = admin::create(server, &jid, password.into()).await;
+                made.map_err(|refusal| refused(&jid, refusal))?;
                 jid
             }
             AccountRequest::Passwd { jid, password } => {
                 let jid = parse(&jid)?;
                 let done = admin::set_password(server, &jid, password.into()).await;
-                done.map_err(AccountError::new)?;
+                done.map_err(|refusal| refused(&jid, refusal))?;
                 jid
             }
             AccountRequest::Disable { jid } => self.set_disabled(parse(&jid)?, true).await?,
             AccountRequest::Enable { jid } => self.set_disabled(parse(&jid)?, false).await?,
             AccountRequest::Delete { jid } => {
                 let jid = parse(&jid)?;
-                admin::remove(server, &jid, || ()).await.map_err(AccountError::new)?;
+                let removed = admin::remove(server, &jid, || ()).await;
+                removed.map_err(|refusal| refused(&jid, refusal))?;
                 jid
             }
-            AccountRequest::List { .. } => {
-                let hosts = server.hosts();
-                let domains = hosts.iter().map(|host| host.jid.as_str().to_owned()).collect();
-                let stored = StoredAccounts::new(server.store.clone(), domains, self.iterations);
-                return stored.perform(request).await;
-            }
+            AccountRequest::List { .. } => return stored.perform(request).await,
         };
         Ok(AccountReply::Done { jid: jid.bare().to_string() })
     }
 
     async fn set_disabled(&self, jid: Jid, disabled: bool) -> Result<Jid, AccountError> {
         let done = admin::set_disabled(&self.server, &jid, disabled).await;
-        done.map_err(AccountError::new)?;
+        done.map_err(|refusal| AccountError::new(format_args!("{jid}: {refusal}")))?;
         Ok(jid)
     }
 
@@ -128,6 +141,9 @@ impl Assembly {
         });
         if old.listen != new.listen {
             notes.push("[listen] has changed, which waits for a restart".to_owned());
+        }
+        if old.log != new.log {
+            notes.push("[log] has changed, which waits for a restart".to_owned());
         }
         Ok(notes)
     }
@@ -162,19 +178,12 @@ impl Doors {
             let told = |error| format!("cannot listen on {address} ({key} in [listen]): {error}");
             let listener = tcp::bind(*address).map_err(told)?;
             let bound = listener.local_addr().map_err(told)?;
-            tracing::info!(address = %bound, "listens for {key}");
+            tracing::info!("listens on {bound} for {}", service.describe());
             self.listening.entry(key.to_owned()).or_default().push(bound);
             self.tasks.spawn(tcp::listen(listener, service, self.shared.clone()));
         }
         Ok(())
     }
-}
-
-/// How many sessions there are.
-fn sessions(server: &Server) -> usize {
-    let mut count = 0_usize;
-    server.directory.each(|account| count = count.saturating_add(account.turn().resources.len()));
-    count
 }
 
 fn end_sessions(server: &Server, error: &StreamError, meant: impl Fn(&Jid) -> bool) {

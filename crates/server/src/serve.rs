@@ -1,5 +1,6 @@
 //! `verona serve`: from the config to a running server, and to its end.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -33,7 +34,11 @@ pub fn run(config: Config) -> Result<(), Failure> {
     logging::start(&config.log).map_err(Failure::new)?;
     let descriptors = process::raise_descriptors();
     process::make_private_dir(&config.data_dir).map_err(|error| {
-        Failure::new(format!("data_dir {}: {error}", config.data_dir.display()))
+        let dir = config.data_dir.display();
+        Failure::new(match error.kind() {
+            ErrorKind::AlreadyExists => format!("data_dir {dir} is there, but is no directory"),
+            _ => format!("data_dir {dir} cannot be made: {error}"),
+        })
     })?;
     let version = env!("CARGO_PKG_VERSION");
     let file = config.file.as_ref().map(|file| file.display().to_string());
@@ -54,8 +59,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let shell = Arc::new(Shell::start(Arc::new(config)).await?);
     let control = tokio::spawn(Arc::new(socket).serve(shell.clone()));
     process::tell(Stage::Ready);
-    let hosts = shell.config.load().hosts.len();
-    tracing::info!(hosts, pid = std::process::id(), "ready");
+    shell.welcome().await;
 
     shell.attend(&mut signals).await;
 
@@ -118,6 +122,25 @@ impl Shell {
         })
     }
 
+    /// Tells in plain words what is served, and how to begin when nobody has begun.
+    async fn welcome(&self) {
+        let config = self.config.load_full();
+        let hosts: Vec<&str> = config.hosts.iter().map(|host| host.domain.as_str()).collect();
+        let dir = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
+        let (hosts, dir) = (hosts.join(", "), dir.display());
+        tracing::info!(pid = std::process::id(), "ready: serves {hosts}, with data in {dir}");
+        if self.assembly.has_accounts().await == Ok(false)
+            && let Some(host) = config.hosts.first()
+        {
+            let file = config.file.as_ref().map(|file| format!(" --config {}", file.display()));
+            tracing::info!(
+                "there is no account yet; to make one: verona account add NAME@{}{}",
+                host.domain,
+                file.unwrap_or_default()
+            );
+        }
+    }
+
     /// Follows signals and the clock until the end is wanted.
     async fn attend(&self, signals: &mut Signals) {
         let mut renewal = interval(CERTIFICATES);
@@ -128,9 +151,8 @@ impl Shell {
                 () = signals.end.wanted() => return,
                 () = self.end.notified() => return,
                 _ = signals.hangup.recv() => {
-                    if let Err(message) = self.reload().await {
-                        tracing::error!("the reload failed, all stays as it was\n{message}");
-                    }
+                    // What came of it stands in the log.
+                    let _ = self.reload().await;
                 }
                 _ = renewal.tick() => {
                     self.reload_certificates();
@@ -145,6 +167,12 @@ impl Shell {
         process::tell(Stage::Reloading);
         let outcome = self.reload_all().await;
         process::tell(Stage::Ready);
+        match &outcome {
+            Ok(_) => tracing::info!("config and certificates are reloaded"),
+            Err(message) => {
+                tracing::error!("the reload failed, all stays as it was\n{message}");
+            }
+        }
         outcome
     }
 

@@ -68,7 +68,8 @@ impl Site {
     }
 
     fn serve(&self) -> Running<'_> {
-        let child = self.command("serve").stderr(Stdio::null()).spawn().expect("started");
+        let log = fs::File::create(self.dir.join("log")).expect("a file");
+        let child = self.command("serve").stderr(log).spawn().expect("started");
         let running = Running { child, site: self };
         running.wait_until_ready();
         running
@@ -130,6 +131,82 @@ fn accounts_are_made_without_and_with_a_running_server() {
     let lines: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(lines[0]["jid"], "benvolio@montague.lit");
     assert_eq!(lines.as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn the_first_start_tells_what_listens_where_and_how_to_begin() {
+    let site = Site::new(CONFIG);
+    let log = || fs::read_to_string(site.dir.join("log")).expect("a log");
+    let running = site.serve();
+    let told = log();
+    assert!(told.contains("listens on 127.0.0.1:"), "{told}");
+    assert!(told.contains(" for clients, with STARTTLS"), "{told}");
+    assert!(told.contains("ready: serves montague.lit, with data in /"), "{told}");
+    let begin =
+        "there is no account yet; to make one: verona account add NAME@montague.lit --config";
+    assert!(told.contains(begin), "{told}");
+    site.said("account add romeo@montague.lit --password-stdin", "Wherefore\n");
+    running.signal("HUP");
+    site.said("status", "");
+    assert_eq!(site.said("stop", ""), "stopped\n");
+    assert!(log().contains("config and certificates are reloaded"), "{}", log());
+    drop(running);
+    let running = site.serve();
+    assert!(!log().contains("no account yet"), "{}", log());
+    drop(running);
+}
+
+#[test]
+fn who_cannot_start_is_told_why_and_where_to_look() {
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = holder.local_addr().expect("an address").to_string();
+    let site = Site::new(&CONFIG.replace("127.0.0.1:0", &taken));
+    let told = site.refused("serve", 1);
+    assert!(told.contains(&format!("cannot listen on {taken} (c2s in [listen])")), "{told}");
+    assert!(told.contains("`verona check --config "), "{told}");
+
+    let site = Site::new(CONFIG);
+    fs::write(site.dir.join("data"), "").expect("written");
+    assert!(site.refused("serve", 1).contains("is there, but is no directory"));
+    fs::remove_file(site.dir.join("data")).expect("removed");
+    fs::create_dir(site.dir.join("data")).expect("made");
+    fs::write(site.dir.join("data/verona.db"), "no database").expect("written");
+    let told = site.refused("serve", 1);
+    assert!(told.contains("stored data is damaged: ") && told.contains("verona.db"), "{told}");
+}
+
+#[test]
+fn accounts_are_refused_in_the_same_words_with_and_without_a_server() {
+    let site = Site::new(CONFIG);
+    let told = || {
+        ["juliet", "juliet@capulet.lit", "j u@montague.lit", "romeo@montague.lit/orchard"].map(
+            |jid| {
+                let mut command = site.command("account disable");
+                command.arg(jid);
+                let output = command.output().expect("run");
+                assert_eq!(output.status.code(), Some(1));
+                String::from_utf8(output.stderr).expect("text")
+            },
+        )
+    };
+    let stored = told();
+    assert!(stored[0].contains("write name@domain"), "{stored:?}");
+    let running = site.serve();
+    let asked = told();
+    assert!(asked[1].contains("capulet.lit is not served here, but montague.lit"), "{asked:?}");
+    for place in [0, 2, 3] {
+        assert_eq!(stored[place], asked[place]);
+    }
+    drop(running);
+}
+
+#[test]
+fn check_finds_what_only_a_module_knows_to_be_wrong() {
+    let site = Site::new(&format!("{CONFIG}\n[modules.version]\noss = true\n"));
+    let output = site.run("check", "");
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8(output.stdout).expect("text");
+    assert!(told.contains("there is no such key; did you mean `os`?"), "{told}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::sasl;
 use crate::wire::{Trouble, Wire};
 
 const NS_BIND: &str = "urn:ietf:params:xml:ns:xmpp-bind";
+const NS_BIND2: &str = "urn:xmpp:bind:0";
 const NS_SM: &str = "urn:xmpp:sm:3";
 const NS_PING: &str = "urn:xmpp:ping";
 const NS_REGISTER: &str = "jabber:iq:register";
@@ -66,6 +67,22 @@ impl Client {
         sasl::authenticate(&mut self.wire, &self.features, &local, password).await?;
         self.authenticated = true;
         self.features = self.wire.open_stream(&self.address.domain).await?;
+        Ok(())
+    }
+
+    /// Authenticates by XEP-0388 and asks for these things along with it; the success is what comes
+    /// next, and the features behind it are read.
+    pub async fn log_in_at_once(&mut self, password: &str, wishes: &str) -> Result<(), Trouble> {
+        let who = (self.address.local.as_str(), password);
+        let features = &self.features;
+        let success = sasl::authenticate_at_once(&mut self.wire, features, who, wishes).await?;
+        self.authenticated = true;
+        let resumed = success.child("resumed", NS_SM).is_some();
+        self.bound = resumed || success.child("bound", NS_BIND2).is_some();
+        self.inbox.push_back(success);
+        if !resumed {
+            self.features = self.wire.expect("features", NS_STREAM).await?;
+        }
         Ok(())
     }
 

@@ -8,8 +8,8 @@
 //!   own address (RFC 6120 §8.1.1.1, §8.1.2.1, §8.1.3, §8.1.5);
 //! - in an error: `by`, the old `code`, the `<text/>`, and what the failed stanza had carried
 //!   (RFC 6120 §8.3.1, §8.3.2);
-//! - what a server adds: the mark of an archive on a message (XEP-0359), that of a delay and of an
-//!   avatar on a presence (XEP-0203 §2, XEP-0398 §4).
+//! - what a server adds: the mark of an archive on a message (XEP-0359), also on one that is forwarded
+//!   (XEP-0313 §3.5), that of a delay and of an avatar on a presence (XEP-0203 §2, XEP-0398 §4).
 //!
 //! As soon as a script mentions one of them, it counts in full. `{any order}` among the children says
 //! that their order is free, `{and more}` that there may also be others.
@@ -66,6 +66,7 @@ enum Place {
     Stanza,
     ErrorStanza,
     Error,
+    Forwarded,
     Inside,
 }
 
@@ -286,7 +287,11 @@ fn wanted(expected: &Node) -> (Order, Vec<Content>) {
 }
 
 fn place_of(expected: &Node) -> Place {
-    if expected.is("error", NS_CLIENT) { Place::Error } else { Place::Inside }
+    match expected.name.as_str() {
+        "error" if expected.ns == NS_CLIENT => Place::Error,
+        "message" if expected.ns == NS_CLIENT => Place::Forwarded,
+        _ => Place::Inside,
+    }
 }
 
 /// Tells whether a child may be there without being mentioned.
@@ -299,6 +304,7 @@ fn may_contain(parent: &Node, child: &Node, at: Place) -> bool {
             "presence" => child.is("delay", NS_DELAY) || child.is("x", NS_AVATAR),
             _ => false,
         },
+        Place::Forwarded => child.is("stanza-id", NS_SID),
         Place::Inside => false,
     }
 }

@@ -17,6 +17,8 @@
 //! juliet sees no feature <register xmlns='http://jabber.org/features/iq-register'/>
 //! juliet authenticates                and binds nothing yet
 //! juliet logs in                      and binds her resource, without presence
+//! juliet logs in at once              with SASL2; what stands below is asked for along with it
+//!     <bind xmlns='urn:xmpp:bind:0'/>
 //! romeo comes online                  logs in and sends presence
 //! romeo comes online with priority -1
 //! romeo has password wherefore        from now on
@@ -54,6 +56,8 @@ const NS_STREAMS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
 
 /// Ids that begin so are those of the round trips between statements.
 pub const ROUND_TRIP: &str = "round-trip-";
+
+const AT_ONCE: &str = "logs in at once";
 
 /// The characters of the RFCs, so that scripts need not introduce them.
 const CAST: [(&str, &str); 6] = [
@@ -176,7 +180,9 @@ impl Parser {
         let phrase = phrase.trim();
         let has_block =
             matches!(name, "config") || phrase.starts_with("sends") || is_receiving(phrase);
+        let may_have_block = phrase == AT_ONCE;
         match (has_block, statement.block.is_empty()) {
+            _ if may_have_block => {}
             (true, true) => return Err(format!("`{}` needs a block below", statement.text).into()),
             (false, false) => {
                 return Err(Wrong {
@@ -222,7 +228,8 @@ impl Parser {
         }
         let act = self.act(phrase, at)?;
         let enters =
-            matches!(act, Act::Connect | Act::LogIn | Act::ComeOnline { .. } | Act::CannotLogIn(_));
+            matches!(act, Act::Connect | Act::LogIn | Act::ComeOnline { .. } | Act::CannotLogIn(_))
+                || matches!(act, Act::LogInAtOnce(_));
         if !matches!(act, Act::Password(_)) && self.acted.insert(who) {
             self.script.cast[who].is_present = !enters;
         }
@@ -239,6 +246,8 @@ impl Parser {
             "connects" => Act::Connect,
             "authenticates" => Act::Authenticate,
             "logs in" => Act::LogIn,
+            AT_ONCE if at.block.is_empty() => Act::LogInAtOnce(String::new()),
+            AT_ONCE => Act::LogInAtOnce(self.sent(at)?),
             "logs out" => Act::LogOut,
             "disconnects" => Act::Disconnect,
             "comes online" => Act::ComeOnline { priority: None },

@@ -183,11 +183,13 @@ impl Place for RunningServer {
     }
 }
 
-/// Two addresses on which nobody listens now.
+/// Two addresses on which nobody listens now. Their ports are free on all addresses of this machine:
+/// some servers listen on all, and connections from many addresses have just used many ports.
 pub(crate) fn free_addresses() -> io::Result<[SocketAddr; 2]> {
-    let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let second = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok([first.local_addr()?, second.local_addr()?])
+    let first = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let second = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let [first, second] = [first.local_addr()?, second.local_addr()?];
+    Ok([first, second].map(|address| (Ipv4Addr::LOCALHOST, address.port()).into()))
 }
 
 /// The configuration; a section that the script writes itself is left to it.

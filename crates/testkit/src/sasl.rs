@@ -7,10 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::{Digest, Sha1};
 
-use crate::node::Node;
+use crate::node::{Content, Node};
 use crate::wire::{Trouble, Wire};
 
 const NS: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
+const NS_SASL2: &str = "urn:xmpp:sasl:2";
 const SHA1_BYTES: usize = 20;
 
 /// Authenticates on a stream that has these features.
@@ -35,6 +36,43 @@ pub async fn authenticate(
     }
 }
 
+/// Authenticates by XEP-0388 and asks for more along with it; gives the success without what belongs
+/// to the mechanism.
+pub async fn authenticate_at_once(
+    wire: &mut Wire,
+    features: &Node,
+    (name, password): (&str, &str),
+    wishes: &str,
+) -> Result<Node, Trouble> {
+    let offered = features.child("authentication", NS_SASL2);
+    let mut offered = offered.into_iter().flat_map(Node::children);
+    if !offered.any(|child| child.is("mechanism", NS_SASL2) && child.text() == "SCRAM-SHA-1") {
+        let what = "an offer of SCRAM-SHA-1 with SASL2".to_owned();
+        return Err(Trouble::Unexpected(what, Box::new(features.clone())));
+    }
+    let first = opening(name)?;
+    let data = STANDARD.encode(format!("n,,{first}"));
+    let request = format!(
+        "<authenticate xmlns='{NS_SASL2}' mechanism='SCRAM-SHA-1'>\
+         <initial-response>{data}</initial-response>{wishes}</authenticate>"
+    );
+    wire.send(request.as_bytes()).await?;
+    let challenge = decode(&part(wire, "challenge", NS_SASL2).await?.text())?;
+    let proof = Proof::new(password, &first, &challenge, b"n,,")
+        .ok_or_else(|| Trouble::Io(format!("not a SCRAM challenge: {challenge}")))?;
+    let data = STANDARD.encode(&proof.response);
+    let response = format!("<response xmlns='{NS_SASL2}'>{data}</response>");
+    wire.send(response.as_bytes()).await?;
+    let mut success = part(wire, "success", NS_SASL2).await?;
+    let last = success.child("additional-data", NS_SASL2).map(Node::text).unwrap_or_default();
+    proof.check(&decode(&last)?)?;
+    success.content.retain(|content| match content {
+        Content::Element(child) => !child.is("additional-data", NS_SASL2),
+        Content::Text(_) => true,
+    });
+    Ok(success)
+}
+
 /// RFC 4616 §2.
 async fn plain(wire: &mut Wire, name: &str, password: &str) -> Result<(), Trouble> {
     send(wire, "auth", "PLAIN", &format!("\0{name}\0{password}")).await?;
@@ -44,22 +82,22 @@ async fn plain(wire: &mut Wire, name: &str, password: &str) -> Result<(), Troubl
 
 /// RFC 5802 §3, without channel binding.
 async fn scram(wire: &mut Wire, name: &str, password: &str) -> Result<(), Trouble> {
-    let mut random = [0; 18];
-    getrandom::fill(&mut random).map_err(|error| Trouble::Io(error.to_string()))?;
-    let nonce = STANDARD.encode(random);
-    let name = name.replace('=', "=3D").replace(',', "=2C");
-    let first = format!("n={name},r={nonce}");
+    let first = opening(name)?;
     send(wire, "auth", "SCRAM-SHA-1", &format!("n,,{first}")).await?;
     let challenge = answer(wire, "challenge").await?;
 
     let proof = Proof::new(password, &first, &challenge, b"n,,")
         .ok_or_else(|| Trouble::Io(format!("not a SCRAM challenge: {challenge}")))?;
     send(wire, "response", "", &proof.response).await?;
-    let last = answer(wire, "success").await?;
-    match last == format!("v={}", proof.server_signature) {
-        true => Ok(()),
-        false => Err(Trouble::Io(format!("the server did not prove itself: {last}"))),
-    }
+    proof.check(&answer(wire, "success").await?)
+}
+
+/// The first message of a client, without its header.
+fn opening(name: &str) -> Result<String, Trouble> {
+    let mut random = [0; 18];
+    getrandom::fill(&mut random).map_err(|error| Trouble::Io(error.to_string()))?;
+    let name = name.replace('=', "=3D").replace(',', "=2C");
+    Ok(format!("n={name},r={}", STANDARD.encode(random)))
 }
 
 /// What a client answers to a challenge of SCRAM-SHA-1, and what the server must say to that.
@@ -95,6 +133,13 @@ impl Proof {
             server_signature: STANDARD.encode(hmac(&server_key, message.as_bytes())),
         })
     }
+
+    fn check(&self, last: &str) -> Result<(), Trouble> {
+        match last == format!("v={}", self.server_signature) {
+            true => Ok(()),
+            false => Err(Trouble::Io(format!("the server did not prove itself: {last}"))),
+        }
+    }
 }
 
 fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
@@ -115,14 +160,21 @@ async fn send(wire: &mut Wire, tag: &str, mechanism: &str, data: &str) -> Result
 
 /// Waits for the next move of the server and decodes what it says.
 async fn answer(wire: &mut Wire, name: &str) -> Result<String, Trouble> {
+    decode(&part(wire, name, NS).await?.text())
+}
+
+async fn part(wire: &mut Wire, name: &str, ns: &str) -> Result<Node, Trouble> {
     let node = wire.element(&format!("<{name}/> of SASL")).await?;
-    if node.is("failure", NS) {
+    if node.is("failure", ns) {
         return Err(Trouble::Refused(Box::new(node)));
     }
-    if !node.is(name, NS) {
-        return Err(Trouble::Unexpected(format!("<{name}/> of SASL"), Box::new(node)));
+    match node.is(name, ns) {
+        true => Ok(node),
+        false => Err(Trouble::Unexpected(format!("<{name}/> of SASL"), Box::new(node))),
     }
-    let text = node.text();
+}
+
+fn decode(text: &str) -> Result<String, Trouble> {
     let bytes = STANDARD.decode(text.trim()).map_err(|error| Trouble::Io(error.to_string()))?;
     String::from_utf8(bytes).map_err(|error| Trouble::Io(error.to_string()))
 }

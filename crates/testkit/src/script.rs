@@ -68,6 +68,9 @@ pub enum Act {
     Authenticate,
     /// `logs in`: authenticates and binds the resource, after connecting if need be.
     LogIn,
+    /// `logs in at once`: authenticates with SASL2, after connecting if need be, and asks for these
+    /// things along with it.
+    LogInAtOnce(String),
     /// `cannot log in <condition/>`: is refused with this SASL failure, or any.
     CannotLogIn(Option<Node>),
     /// `comes online`: logs in and sends initial presence.

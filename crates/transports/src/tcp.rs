@@ -1,7 +1,7 @@
 //! TCP listeners: connections are taken fast and cheaply, bounded per address before a login.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -43,6 +43,16 @@ pub enum Service {
     ClientTls,
 }
 
+impl Service {
+    /// Who may come to it and how, in words.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Client => "clients, with STARTTLS",
+            Self::ClientTls => "clients, with TLS from the first byte",
+        }
+    }
+}
+
 /// What connections need.
 #[derive(Clone)]
 pub struct Shared {
@@ -54,8 +64,23 @@ pub struct Shared {
     pub admission: Arc<Admission>,
 }
 
-/// Opens a listening socket; IPv6 ones also take IPv4 when they are for all addresses.
+/// Opens a listening socket; IPv6 ones also take IPv4 when they are for all addresses. On a machine
+/// without IPv6, `[::]` means all addresses of IPv4.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    bind_to(address).or_else(|error| match without_ipv6(address, &error) {
+        Some(address) => bind_to(address),
+        None => Err(error),
+    })
+}
+
+fn without_ipv6(address: SocketAddr, error: &io::Error) -> Option<SocketAddr> {
+    let unknown_family =
+        error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error());
+    let all = address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    (unknown_family && all).then(|| (Ipv4Addr::UNSPECIFIED, address.port()).into())
+}
+
+fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -255,3 +280,20 @@ macro_rules! pass_on {
 
 pass_on!(Plain);
 pass_on!(Tls);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_addresses_are_those_of_ipv4_where_there_is_no_other() {
+        let all: SocketAddr = "[::]:5222".parse().expect("an address");
+        let lacking = io::Error::from(rustix::io::Errno::AFNOSUPPORT);
+        assert_eq!(without_ipv6(all, &lacking), "0.0.0.0:5222".parse().ok());
+        // Who names an address means it; who meets another obstacle is told.
+        let named: SocketAddr = "[::1]:5222".parse().expect("an address");
+        assert_eq!(without_ipv6(named, &lacking), None);
+        let taken = io::Error::from(rustix::io::Errno::ADDRINUSE);
+        assert_eq!(without_ipv6(all, &taken), None);
+    }
+}

@@ -147,15 +147,16 @@ async fn change(
         if account.turn().gone {
             return Err(Refusal::Absent);
         }
-        let record = account.turn().record.clone();
-        let mut record = Record::clone(&*record.ok_or(Refusal::Absent)?);
+        let record = account.turn().record.as_deref().and_then(Record::decode);
+        let mut record = record.ok_or(Refusal::Absent)?;
         change(&mut record);
         let mut batch = Batch::new();
-        batch.put(ACCOUNTS, &account.owner, "", record.encode());
+        let encoded = record.encode();
+        batch.put(ACCOUNTS, &account.owner, "", encoded.clone());
         edit.commit(batch).await?;
         let mut state = account.turn();
         state.disabled = record.disabled;
-        state.record = Some(Arc::new(record));
+        state.record = Some(encoded.as_ref().into());
     }
     Ok(account)
 }

@@ -12,7 +12,8 @@ use crate::account::Account;
 use crate::account::credentials::{ACCOUNTS, Record};
 use crate::account::log;
 use crate::account::roster::{self, Roster};
-use crate::account::state::{LogState, PartSpec, State};
+use crate::account::state::{PartSpec, State};
+use crate::account::waiting::LogState;
 use crate::limits::IDLE_ACCOUNTS_MAX;
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -138,11 +139,12 @@ async fn read(
     let Some(record) = entries.iter().find(|entry| entry.table == ACCOUNTS) else {
         return Ok(None);
     };
+    let kept: Box<[u8]> = record.value.as_ref().into();
     let record = Record::decode(&record.value);
     let mut state = State::default();
     // A record that cannot be read lets nobody in anyway.
     state.disabled = record.as_ref().is_some_and(|record| record.disabled);
-    state.record = record.map(Arc::new);
+    state.record = Some(kept);
     state.roster = Roster::load(&entries);
     state.last_seen_micros = crate::account::presence::last_seen(&entries);
     state.last_seen_saved_micros = state.last_seen_micros;
@@ -151,8 +153,8 @@ async fn read(
             state.add_part((spec.load)(&entries));
         }
     }
-    let (offline_count, offline_bytes) = log::waiting(owner, store).await?;
+    let (count, bytes, first) = log::waiting(owner, store).await?;
     let last_seq = store.last_seq(log::LOG, owner).await?;
-    state.log = LogState { last_seq, offline_count, offline_bytes, ..LogState::default() };
+    state.log = LogState::found(last_seq, count, bytes, first);
     Ok(Some(state))
 }

@@ -7,6 +7,7 @@ use crate::account::Account;
 use crate::account::log::{ARCHIVE, LOG, OFFLINE, OUTBOUND};
 use crate::account::state::State;
 use crate::hooks::decision::{Direction, Keep};
+use crate::link::Link;
 use crate::server::Server;
 use crate::store::batch::{Batch, Write};
 use crate::store::error::StoreError;
@@ -36,9 +37,6 @@ pub fn append(
     let mut flags = 0;
     if keep.offline {
         flags |= OFFLINE;
-        let bytes = u64::try_from(stanza.text().len()).unwrap_or(u64::MAX);
-        state.log.offline_count = state.log.offline_count.saturating_add(1);
-        state.log.offline_bytes = state.log.offline_bytes.saturating_add(bytes);
     }
     if keep.archive {
         flags |= ARCHIVE;
@@ -54,6 +52,9 @@ pub fn append(
         stanza: Bytes::copy_from_slice(stanza.text().as_bytes()),
     };
     let mut batch = Batch::new();
+    if let Some(through) = state.log.tell() {
+        batch.writes.push(unflag(account, through));
+    }
     batch.append(LOG, &account.owner, record);
     let ticket = server.store.submit(batch);
     state.log.last_append = Some(ticket.clone());
@@ -75,14 +76,80 @@ pub async fn settled(server: &Server, account: &Account) -> Result<(), StoreErro
     Ok(())
 }
 
-/// Marks all messages up to a place as delivered.
-pub fn delivered(server: &Server, account: &Account, through: Seq) -> Ticket {
-    let mut batch = Batch::new();
-    batch.writes.push(Write::Unflag {
-        log: LOG,
-        owner: account.owner.clone(),
-        through,
-        bits: OFFLINE,
-    });
-    server.store.submit(batch)
+/// Notes that a resource has taken messages. The log hears of it with the next append, or when it
+/// is worth a write of its own: after a crash a few are given once more, under the same id.
+pub fn taken(server: &Server, account: &Account, seqs: &[Seq]) {
+    if seqs.is_empty() {
+        return;
+    }
+    let mut state = account.turn();
+    seqs.iter().for_each(|seq| state.log.taken(*seq));
+    let through = state.log.tell_if_due();
+    submit(server, account, through);
+}
+
+/// Messages that a session did not get before it ended wait, if nobody else has them.
+pub async fn lost(
+    server: &Server,
+    account: &Account,
+    seqs: &[Seq],
+    link: &Link,
+) -> Result<(), StoreError> {
+    let unknown: Vec<Seq> = {
+        let mut state = account.turn();
+        let (known, unknown): (Vec<Seq>, Vec<Seq>) =
+            seqs.iter().partition(|seq| state.log.is_handed_out(**seq));
+        for seq in known {
+            state.log.lost(seq);
+        }
+        unknown
+    };
+    // On a managed stream, what is not known any more was taken by another resource.
+    if unknown.is_empty() || link.mailbox.counts_stanzas() {
+        return Ok(());
+    }
+    server.store.submit(Batch::new()).await?;
+    for seq in unknown {
+        let record = server.store.record(LOG, &account.owner, seq).await?;
+        let Some(record) = record.filter(|record| record.flags & (OFFLINE | OUTBOUND) == 0) else {
+            continue;
+        };
+        let size = record.stanza.len();
+        let mut batch = Batch::new();
+        batch.writes.push(Write::Amend {
+            log: LOG,
+            owner: account.owner.clone(),
+            seq,
+            flags: record.flags | OFFLINE,
+            stanza: record.stanza,
+        });
+        server.store.submit(batch).await?;
+        account.turn().log.wait(seq, size);
+    }
+    Ok(())
+}
+
+/// Whether nobody has taken a message, as far as the log knows.
+pub async fn waits(server: &Server, account: &Account, seq: Seq) -> Result<bool, StoreError> {
+    let record = server.store.record(LOG, &account.owner, seq).await?;
+    Ok(record.is_some_and(|record| record.flags & OFFLINE != 0))
+}
+
+/// Tells the log what is known of it and was not told yet, within the account's turn.
+pub fn tell(server: &Server, account: &Account, state: &mut State) {
+    let through = state.log.tell();
+    submit(server, account, through);
+}
+
+/// Nobody waits for it.
+fn submit(server: &Server, account: &Account, through: Option<Seq>) {
+    if let Some(through) = through {
+        let mut batch = Batch::new();
+        batch.writes.push(unflag(account, through));
+        drop(server.store.submit(batch));
+    }
+}
+
+fn unflag(account: &Account, through: Seq) -> Write {
+    Write::Unflag { log: LOG, owner: account.owner.clone(), through, bits: OFFLINE }
 }

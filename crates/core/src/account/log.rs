@@ -22,17 +22,18 @@ pub const ARCHIVE: u32 = 2;
 /// The account sent it; else it received it.
 pub const OUTBOUND: u32 = 4;
 
-/// How many messages wait for an account, and about how many bytes they have.
-pub async fn waiting(owner: &Owner, store: &dyn Store) -> Result<(u64, u64), StoreError> {
+/// How many messages wait for an account, about how many bytes they have, and the first of them.
+pub async fn waiting(owner: &Owner, store: &dyn Store) -> Result<(u64, u64, Seq), StoreError> {
     let mut slice = Slice { flags_any: OFFLINE, ..Slice::default() };
     let count = store.count(LOG, owner, &slice).await?;
     if count == 0 {
-        return Ok((0, 0));
+        return Ok((0, 0, 0));
     }
     slice.count_max = usize::try_from(OFFLINE_MESSAGES_MAX).unwrap_or(usize::MAX);
     let page = store.page(LOG, owner, &slice).await?;
     let bytes: usize = page.records.iter().map(|record| record.stanza.len()).sum();
-    Ok((count, u64::try_from(bytes).unwrap_or(u64::MAX)))
+    let first = page.records.first().map_or(0, |record| record.seq);
+    Ok((count, u64::try_from(bytes).unwrap_or(u64::MAX), first))
 }
 
 /// Whether the account's quota has room for one more message.

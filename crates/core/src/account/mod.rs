@@ -13,5 +13,6 @@ pub mod roster;
 pub mod state;
 pub mod subscription;
 pub mod transition;
+pub mod waiting;
 
 pub use owner::Account;

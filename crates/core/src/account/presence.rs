@@ -205,7 +205,7 @@ pub fn of_others(state: &State, link: &Arc<Link>) {
 /// Writes a presence of the account to all its own available resources (§4.2.2).
 pub fn to_own(state: &State, own: &Jid, stanza: &Stanza) {
     for resource in state.resources.iter().filter(|resource: &&Resource| resource.is_available()) {
-        resource.link.mailbox.put(|out| stanza.write_to(own, out));
+        resource.link.mailbox.put_stanza(stanza, |out| stanza.write_to(own, out));
     }
 }
 

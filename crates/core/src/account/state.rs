@@ -8,11 +8,11 @@ use smallvec::SmallVec;
 use verona_xmpp::jid::Jid;
 use verona_xmpp::stanza::Stanza;
 
-use crate::account::credentials::Record;
 use crate::account::roster::Roster;
+use crate::account::waiting::LogState;
 use crate::link::Link;
-use crate::store::shape::{Entry, Seq, Table};
-use crate::store::ticket::Ticket;
+use crate::store::shape::{Entry, Table};
+use crate::stream::user_agent::UserAgent;
 
 /// An account's state, changed only within its turns.
 #[derive(Debug, Default)]
@@ -29,27 +29,12 @@ pub struct State {
     pub gone: bool,
     /// The operator lets nobody log in.
     pub disabled: bool,
-    /// What passwords are checked against, for the next login.
-    pub record: Option<Arc<Record>>,
+    /// Its record as it lies in the store, small, for the next login.
+    pub record: Option<Box<[u8]>>,
     /// Microseconds since the epoch when its last available resource left; 0 for never.
     pub last_seen_micros: u64,
     /// The same as it was last written to the store.
     pub last_seen_saved_micros: u64,
-}
-
-/// Where an account's message log stands.
-#[derive(Clone, Debug, Default)]
-pub struct LogState {
-    /// The highest sequence number given out.
-    pub last_seq: Seq,
-    /// How many messages wait for the account's next login.
-    pub offline_count: u64,
-    /// About how many bytes they have.
-    pub offline_bytes: u64,
-    /// A resource is being given what waits; nobody else gets it meanwhile.
-    pub flushing: bool,
-    /// The last append, as long as it may still be on its way to the disk.
-    pub last_append: Option<Ticket>,
 }
 
 /// A connected resource.
@@ -65,6 +50,8 @@ pub struct Resource {
     pub interested: bool,
     /// To whom it sent directed presence (RFC 6121 §4.6).
     pub directed: Vec<Jid>,
+    /// What its client told of itself, for the account's owner alone.
+    pub agent: Option<Box<UserAgent>>,
     /// What modules have noted of it, by name.
     marks: SmallVec<[Cow<'static, str>; 1]>,
 }
@@ -144,6 +131,7 @@ impl Resource {
             priority: 0,
             interested: false,
             directed: Vec::new(),
+            agent: None,
             marks: SmallVec::new(),
         }
     }

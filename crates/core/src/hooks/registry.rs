@@ -13,7 +13,8 @@ use crate::hooks::decision::{Direction, Phase, Verdict};
 use crate::hooks::place::{Stage, Target};
 use crate::hooks::reply::{Answer, IqResult};
 use crate::server::{
-    Answering, BeforeLogin, Change, Key, Offering, Passage, Registering, Registry, Request,
+    Answering, BeforeLogin, Bounding, Change, Host, Inline, Key, Offering, Passage, Registering,
+    Registry, Request, Seat, Server,
 };
 use crate::store::shape::Table;
 
@@ -46,6 +47,11 @@ impl<'a, M: Send + Sync + 'static> Hooks<'a, M> {
         loaded: &'static [Table],
     ) -> Self {
         Self { registry, module, loaded }
+    }
+
+    /// The instance, for hooks that depend on its settings.
+    pub fn module(&self) -> &M {
+        &self.module
     }
 
     /// Answers IQs of type get with this element.
@@ -103,7 +109,7 @@ impl<'a, M: Send + Sync + 'static> Hooks<'a, M> {
         list.push(Box::new(move |passage| watch(&module, passage)));
     }
 
-    /// Hears when a resource's availability changes.
+    /// Hears when a resource's availability changes, and when an available one is resumed.
     pub fn change(&mut self, watch: fn(&M, &mut Change<'_>)) {
         let module = self.module.clone();
         self.registry.changes.push(Box::new(move |change| watch(&module, change)));
@@ -125,10 +131,50 @@ impl<'a, M: Send + Sync + 'static> Hooks<'a, M> {
         self.registry.before_login.push((ns, boxed));
     }
 
+    /// Does something for the host from time to time, some minutes apart.
+    pub fn chore<F>(&mut self, chore: fn(Arc<M>, Arc<Server>, Arc<Host>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let module = self.module.clone();
+        self.registry
+            .chores
+            .push(Box::new(move |server, host| Box::pin(chore(module.clone(), server, host))));
+    }
+
     /// Adds identities or forms to the answer to disco#info (XEP-0030 §3.1, XEP-0128 §2).
     pub fn describe(&mut self, target: Target, write: fn(&M, &mut Writer)) {
         let module = self.module.clone();
         self.registry.described.push((target, Box::new(move |writer| write(&module, writer))));
+    }
+
+    /// Hears an element of a bound stream that is no stanza, in its place between the stanzas.
+    pub fn nonza(&mut self, ns: &'static str, name: &'static str, hear: fn(&M, &Seat)) {
+        let module = self.module.clone();
+        self.registry.nonzas.push((ns, name, Box::new(move |seat| hear(&module, seat))));
+    }
+
+    /// Turns something on that a client may ask for as it binds its resource, with this element
+    /// (XEP-0386 §3.1, §3.2). The namespace is announced as the feature.
+    pub fn inline(
+        &mut self,
+        ns: &'static str,
+        name: &'static str,
+        enable: fn(&M, &mut Inline<'_>),
+    ) {
+        let module = self.module.clone();
+        self.registry.inline.push((ns, name, Box::new(move |asked| enable(&module, asked))));
+    }
+
+    /// Tells a client more about its account when it has bound its resource by XEP-0386 (§3.2.1).
+    pub fn bound<F>(&mut self, tell: fn(Arc<M>, Arc<Server>, Seat) -> F)
+    where
+        F: Future<Output = IqResult> + Send + 'static,
+    {
+        let module = self.module.clone();
+        let boxed: Bounding =
+            Box::new(move |server, seat| Box::pin(tell(module.clone(), server, seat)));
+        self.registry.bound.push(boxed);
     }
 
     /// Keeps a value in memory with each account, made from the entries of the manifest's `loaded`
@@ -198,10 +244,40 @@ impl Registry {
         Some(answer(request))
     }
 
+    /// The features that a client may turn on as it binds its resource, each once.
+    pub fn inline_features(&self) -> Vec<&'static str> {
+        let mut features: Vec<_> = self.inline.iter().map(|(ns, _, _)| *ns).collect();
+        features.sort_unstable();
+        features.dedup();
+        features
+    }
+
+    /// Turns on what an element asks for; what no module knows is passed over.
+    pub fn inline(&self, asked: &mut Inline<'_>) {
+        let request = asked.request;
+        if let Some((_, _, enable)) = self.inline.iter().find(|of| request.is(of.1, of.0)) {
+            enable(asked);
+        }
+    }
+
+    /// What modules tell a client that has bound its resource.
+    pub fn bound(&self, server: &Arc<Server>, seat: &Seat) -> Vec<Answer> {
+        self.bound.iter().map(|tell| tell(server.clone(), seat.clone())).collect()
+    }
+
     /// Writes what modules add to disco#info.
     pub fn describe(&self, target: Target, writer: &mut Writer) {
         for (_, write) in self.described.iter().filter(|(of, _)| *of == target) {
             write(writer);
         }
+    }
+
+    /// Tells the module that knows an element which is no stanza; false when there is none.
+    pub fn nonza(&self, ns: &str, name: &str, seat: &Seat) -> bool {
+        let known = self.nonzas.iter().find(|known| (known.0, known.1) == (ns, name));
+        if let Some((_, _, hear)) = known {
+            hear(seat);
+        }
+        known.is_some()
     }
 }

@@ -7,10 +7,10 @@ use verona_xml::{Event, Limits, Scanner};
 use verona_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
 use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
-use verona_xmpp::stanza::{IqType, Stanza};
+use verona_xmpp::stanza::{IqType, Kind, Stanza};
 
-use crate::account::Account;
-use crate::account::state::Resource;
+use crate::account::state::{Resource, State};
+use crate::account::{backlog, keep};
 use crate::link::Link;
 use crate::mailbox::Order;
 use crate::server::{Host, Seat, Server, Sleeper};
@@ -66,8 +66,8 @@ pub async fn until_bound(open: &mut Open, host: &Arc<Host>, account: &Jid) -> Re
                 writer.start("bind", ns::BIND).start("jid", ns::BIND).text(seat.link.jid.as_str());
                 writer.end().end();
                 let answer = iq.result(&writer.finish());
-                open.send(answer.text()).await?;
-                return Ok(Entered { seat, managed: None, first: Vec::new() });
+                // The session writes it, so that it is the session that ends when that fails.
+                return Ok(Entered { seat, managed: None, first: answer.text().into() });
             }
             Err(error) => {
                 if let Some(answer) = iq.error_answer(&error) {
@@ -88,31 +88,63 @@ async fn enter_managed(
         open.send(&failed(Condition::UnexpectedRequest, None)).await?;
         return Ok(None);
     }
-    let server = open.server.clone();
+    match resume(&open.server.clone(), account, request).await? {
+        Ok(Resumed { mut entered, answer }) => {
+            entered.first.splice(..0, answer.into_bytes());
+            Ok(Some(entered))
+        }
+        Err(refused) => {
+            open.send(&refused).await?;
+            Ok(None)
+        }
+    }
+}
+
+/// A session that goes on.
+pub struct Resumed {
+    /// The session; what the client has not acknowledged is written first.
+    pub entered: Entered,
+    /// What the client is told before that.
+    pub answer: String,
+}
+
+/// Takes a session over for its client (XEP-0198 §5). The inner error is what the client is told
+/// when it cannot be resumed.
+pub async fn resume(
+    server: &Arc<Server>,
+    account: &Jid,
+    request: Element<'_>,
+) -> Result<Result<Resumed, String>, End> {
     let sleeper = match server.resume(account.as_str(), request).await {
         Ok(sleeper) => sleeper,
-        Err(refused) => {
-            open.send(&failed(refused.condition, refused.handled)).await?;
-            return Ok(None);
-        }
+        Err(refused) => return Ok(Err(failed(refused.condition, refused.handled))),
     };
     let Sleeper { seat, mut managed } = *sleeper;
     let h = request.attr("h").and_then(|h| h.parse().ok()).unwrap_or_default();
-    if let Err(error) = managed.acknowledged(h) {
-        server.put_to_sleep(seat, managed);
-        return Err(End::Error(error));
+    match managed.acknowledged(h) {
+        Ok(taken) => keep::taken(server, &seat.account, &taken),
+        Err(error) => {
+            server.put_to_sleep(seat, managed);
+            return Err(End::Error(error));
+        }
     }
     let mut writer = Writer::new(ns::CLIENT);
     writer.start("resumed", ns::SM).attr("previd", &managed.id);
     writer.attr("h", &managed.received.to_string()).end();
-    let mut first = writer.finish().into_bytes();
-    first.extend_from_slice(&managed.unacked_text());
+    let first = managed.unacked_text();
     managed.told = managed.received;
     managed.asked = false;
     seat.link.mailbox.wake_up();
     server.sleepers.awake(&managed.id, &seat.account.owner, seat.clone());
-    tracing::info!(jid = %seat.link.jid, "session resumed");
+    server.returns(&seat).await;
+<<<<<<< HEAD
+    tracing::info!(stream = %open.id, jid = %seat.link.jid, "session resumed");
     Ok(Some(Entered { seat, managed: Some(Box::new(managed)), first }))
+=======
+    tracing::info!(jid = %seat.link.jid, "session resumed");
+    let entered = Entered { seat, managed: Some(Box::new(managed)), first };
+    Ok(Ok(Resumed { entered, answer: writer.finish() }))
+>>>>>>> sasl2
 }
 
 /// Binds a resource to an account; without a wish, or with an empty one, the server chooses
@@ -124,38 +156,60 @@ pub async fn bind(
     account: &Jid,
     wanted: Option<&str>,
 ) -> Result<Seat, StanzaError> {
-    let jid = match wanted.filter(|wanted| !wanted.is_empty()) {
-        Some(wanted) => account
-            .with_resource(wanted)
+    let wish = Wish { host, account, resource: wanted };
+    bind_with(server, wish, |_, _| ()).await
+}
+
+/// Which resource is to be bound to which account.
+pub struct Wish<'a> {
+    /// The account's host.
+    pub host: &'a Arc<Host>,
+    /// The bare JID.
+    pub account: &'a Jid,
+    /// The resourcepart; None or empty when the server is to choose.
+    pub resource: Option<&'a str>,
+}
+
+/// Binds a resource and prepares it in the same turn, so that nothing reaches it before.
+pub async fn bind_with(
+    server: &Arc<Server>,
+    wish: Wish<'_>,
+    prepare: impl FnOnce(&mut State, &Seat) + Send,
+) -> Result<Seat, StanzaError> {
+    let Wish { host, account, resource } = wish;
+    let jid = match resource.filter(|resource| !resource.is_empty()) {
+        Some(resource) => account
+            .with_resource(resource)
             .map_err(|_| StanzaError::new(Condition::BadRequest).text("resource is not allowed"))?,
         // §7.6: random, so that nobody can guess a full JID.
         None => account.with_resource(&token::random()).map_err(StanzaError::from)?,
     };
     let account = server.account(account).await?;
     let Some(account) = account else { return Err(StanzaError::new(Condition::NotAuthorized)) };
+    let link = Arc::new(Link::new(jid, server.clock.uptime_secs()));
+    let seat = Seat { link, account, host: host.clone() };
     let mut trail = Trail::default();
-    let link = take_place(server, host, &account, jid, &mut trail)?;
+    take_place(server, &seat, &mut trail, prepare)?;
     if let Step::Later(later) = server.carry_out(trail) {
         later.await;
     }
-    Ok(Seat { link, account, host: host.clone() })
+    Ok(seat)
 }
 
 /// Adds the resource to its account once nobody else holds it. Between the end of one who does and
 /// the account's next turn another may have come, so each turn looks anew.
 fn take_place(
     server: &Arc<Server>,
-    host: &Arc<Host>,
-    account: &Arc<Account>,
-    jid: Jid,
+    seat: &Seat,
     trail: &mut Trail,
-) -> Result<Arc<Link>, StanzaError> {
+    prepare: impl FnOnce(&mut State, &Seat),
+) -> Result<(), StanzaError> {
     loop {
-        let mut state = account.turn();
+        let mut state = seat.account.turn();
         if state.gone || state.disabled {
             return Err(StanzaError::new(Condition::NotAuthorized));
         }
-        let taken = jid.resource().and_then(|name| state.place_of(name));
+        let taken = seat.link.jid.resource().and_then(|name| state.place_of(name));
         let Some(old) = taken.and_then(|place| state.resources.get(place)) else {
             let limits = &server.policy().limits;
             if state.resources.len() >= limits.resources_per_account && !limits.unlimited {
@@ -163,17 +217,13 @@ fn take_place(
                     StanzaError::new(Condition::ResourceConstraint).text("too many resources")
                 );
             }
-            let link = Arc::new(Link::new(jid, server.clock.uptime_secs()));
-            state.resources.push(Resource::new(link.clone()));
-            return Ok(link);
+            state.resources.push(Resource::new(seat.link.clone()));
+            prepare(&mut state, seat);
+            return Ok(());
         };
-        let old = Seat { link: old.link.clone(), account: account.clone(), host: host.clone() };
+        let old = Seat { link: old.link.clone(), ..seat.clone() };
         drop(state);
-        old.link.mailbox.order(Order::End(StreamError::new(StreamCondition::Conflict)));
-        server.leave(&old, trail);
-        let (server, owner) = (server.clone(), account.owner.clone());
-        // When it sleeps, nobody reads the order; what it did not get goes on by the rules.
-        tokio::spawn(async move { server.end_sleeper(&owner, &old.link).await });
+        server.supersede(&old, trail);
     }
 }
 
@@ -190,6 +240,15 @@ impl Server {
         seat.account.turn().resources.retain(|resource| !Arc::ptr_eq(&resource.link, &seat.link));
     }
 
+    /// Ends a session whose place another takes (RFC 6120 §7.7.2.2).
+    pub(crate) fn supersede(self: &Arc<Self>, old: &Seat, trail: &mut Trail) {
+        old.link.mailbox.order(Order::End(StreamError::new(StreamCondition::Conflict)));
+        self.leave(old, trail);
+        let (server, old) = (self.clone(), old.clone());
+        // When it sleeps, nobody reads the order; what it did not get goes on by the rules.
+        tokio::spawn(async move { server.end_sleeper(&old.account.owner, &old.link).await });
+    }
+
     /// Ends a session: who is concerned hears of it.
     pub async fn unbind(self: &Arc<Self>, seat: &Seat) {
         let mut trail = Trail::default();
@@ -199,27 +258,45 @@ impl Server {
         }
     }
 
-    /// Routes anew what could not be written to a session that is gone: messages to other resources
-    /// or to the backlog, requests back to who asked (RFC 6120 §10.5.4).
+    /// Brings what a session that is gone did not get to others: messages that are in the log to
+    /// another resource or the next login, the rest by the rules, requests back to who asked
+    /// (RFC 6120 §10.5.4).
     pub async fn redeliver(self: &Arc<Self>, seat: &Seat, left: &[u8]) {
         let mut scanner = Scanner::elements(Limits::NONE, ns::CLIENT);
         let mut input = left;
         let mut trail = Trail::default();
+        let mut kept = Vec::new();
         while let Ok(Some(Event::Element(frame))) = scanner.next(&mut input) {
             let Ok(stanza) = Stanza::adopt(&frame, ns::CLIENT, None) else { continue };
-            // What was kept when it arrived is in the log already.
-            let own = seat.account.jid.as_str();
-            let kept = stanza.children().any(|child| {
-                child.ns == ns::SID
-                    && child.tree().is_some_and(|t| t.root().attr("by") == Some(own))
-            });
-            let presence = matches!(stanza.kind(), verona_xmpp::stanza::Kind::Presence(_));
-            if !kept && !presence && stanza.to().is_some() && stanza.from().is_some() {
+            let own = &seat.account.jid;
+            if let Some(id) = own_id(&stanza, own) {
+                kept.extend(self.ids.place(&id).map(|(_, seq)| seq));
+                continue;
+            }
+            let is_message = matches!(stanza.kind(), Kind::Message(_));
+            // What the account itself said to the resource alone: results of queries, copies.
+            let to_it_alone = is_message && stanza.from().is_none_or(|from| from == own);
+            let is_presence = matches!(stanza.kind(), Kind::Presence(_));
+            if !to_it_alone && !is_presence && stanza.to().is_some() && stanza.from().is_some() {
                 trail.sends.push_back(stanza);
             }
         }
         if let Step::Later(later) = self.carry_out(trail) {
             later.await;
         }
+        if let Err(error) = keep::lost(self, &seat.account, &kept, &seat.link).await {
+            tracing::error!(account = %seat.account.jid, %error, "cannot keep what was not taken");
+        }
+        backlog::give_on(self, &seat.account, &seat.host).await;
+        keep::tell(self, &seat.account, &mut seat.account.turn());
     }
+}
+
+/// The id under which the account's log has a message (XEP-0359 §3).
+fn own_id(stanza: &Stanza, own: &Jid) -> Option<String> {
+    stanza.children().filter(|child| child.ns == ns::SID).find_map(|child| {
+        let tree = child.tree()?;
+        let root = tree.root();
+        (root.attr("by") == Some(own.as_str())).then(|| root.attr("id").map(str::to_owned))?
+    })
 }

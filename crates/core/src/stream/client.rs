@@ -13,6 +13,7 @@ use crate::server::{Host, Server};
 use crate::stream::bind::Entered;
 use crate::stream::features::{self, Offers};
 use crate::stream::open::{End, Incoming, Open};
+use crate::stream::sasl2::{self, Reached};
 use crate::stream::session::Session;
 use crate::stream::wire::{Gone, Wire};
 use crate::stream::{bind, legacy, login};
@@ -43,6 +44,16 @@ async fn negotiate(server: Arc<Server>, wire: Box<dyn Wire>) -> Option<Session> 
     None
 }
 
+/// How far a login has brought a client.
+enum LoggedIn {
+    /// It opens its stream anew (RFC 6120 §6.4.6).
+    Anew(Jid),
+    /// Its stream goes on (XEP-0388 §2.6.1).
+    GoesOn(Jid),
+    /// It has a session.
+    Entered(Entered),
+}
+
 /// A client that is not bound.
 struct Client {
     open: Open,
@@ -57,15 +68,23 @@ impl Client {
         if header.version.major == 0 {
             return self.legacy(header).await;
         }
-        let account = self.log_in(header).await?;
-        self.bind(account).await
+        let account = match self.log_in(header).await? {
+            LoggedIn::Anew(account) => {
+                self.open_anew(&account).await?;
+                account
+            }
+            LoggedIn::GoesOn(account) => account,
+            LoggedIn::Entered(entered) => return Ok(entered),
+        };
+        let host = self.host()?;
+        bind::until_bound(&mut self.open, &host, &account).await
     }
 
     fn session(self, entered: Entered) -> Session {
         let Self { mut open, .. } = self;
         open.wire.settle();
         let unread = open.take_unread();
-        Session::new(open.server, entered, open.wire, open.scanner, unread)
+        Session::new(open.server, entered, open.wire, open.scanner, unread).on_stream(open.id)
     }
 
     /// The first header must come soon.
@@ -113,14 +132,20 @@ impl Client {
     }
 
     /// RFC 6120 §5 and §6: features, STARTTLS and SASL until somebody is logged in.
-    async fn log_in(&mut self, mut header: Header) -> Result<Jid, End> {
+    async fn log_in(&mut self, mut header: Header) -> Result<LoggedIn, End> {
         loop {
             self.answer_header(&header, true).await?;
             let host = self.host()?;
+            // XEP-0388 §2.1, RFC 6120 §4.9.3.9: an account of another domain is not found here. What
+            // was said in plaintext does not count.
+            let from = header.from.as_ref().filter(|_| self.open.wire.is_secure());
+            if from.is_some_and(|from| from.domain() != host.jid.domain()) {
+                return Err(StreamCondition::InvalidFrom.into());
+            }
             let offers = Offers::before_login(&self.open, &host, header.from.as_ref());
             self.open.send(&features::before_login(&self.open, &host, &offers)).await?;
-            if let Some(account) = self.until_restart(&host, &offers).await? {
-                return Ok(account);
+            if let Some(logged_in) = self.until_restart(&host, &offers).await? {
+                return Ok(logged_in);
             }
             header = self.header().await?;
             if header.version.major == 0 {
@@ -134,7 +159,7 @@ impl Client {
         &mut self,
         host: &Arc<Host>,
         offers: &Offers,
-    ) -> Result<Option<Jid>, End> {
+    ) -> Result<Option<LoggedIn>, End> {
         loop {
             let tree = self.open.element().await?;
             let element = tree.root();
@@ -144,11 +169,17 @@ impl Client {
             }
             if element.is("auth", ns::SASL) {
                 match login::sasl(&mut self.open, &tree, offers).await? {
-                    Ok(account) => {
+                    Some(account) => {
                         self.open.restart_keeping();
-                        return Ok(Some(account));
+                        return Ok(Some(LoggedIn::Anew(account)));
                     }
-                    Err(()) => self.failed()?,
+                    None => self.failed()?,
+                }
+            } else if element.is("authenticate", ns::SASL2) {
+                match sasl2::authenticate(&mut self.open, &tree, offers, host).await? {
+                    Some(Reached::Account(account)) => return Ok(Some(LoggedIn::GoesOn(account))),
+                    Some(Reached::Session(entered)) => return Ok(Some(LoggedIn::Entered(entered))),
+                    None => self.failed()?,
                 }
             } else if element.is("iq", ns::CLIENT) && offers.may_log_in {
                 self.before_login(host, tree).await?;
@@ -173,8 +204,9 @@ impl Client {
     /// RFC 6120 §5.4: what was received before TLS is never read as XML.
     async fn start_tls(&mut self) -> Result<(), End> {
         let host = self.host()?;
-        if !self.open.wire.can_start_tls() || self.open.has_unread() {
-            // §5.4.2.2: bytes behind the command are an attempt at injection.
+        if !self.open.wire.can_start_tls() || self.open.has_unread_xml() {
+            // §5.4.2.2: bytes behind the command are an attempt at injection. But
+            // compat(go-sendxmpp and others on go-xmpp): a line break, which §5.3.3 forbids, is harmless.
             let _ = self.open.send("<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await;
             return Err(End::Closed);
         }
@@ -201,16 +233,15 @@ impl Client {
         }
     }
 
-    /// RFC 6120 §7: a resource for who has logged in.
-    async fn bind(&mut self, account: Jid) -> Result<Entered, End> {
+    /// RFC 6120 §6.4.6: the stream of who has logged in begins anew.
+    async fn open_anew(&mut self, account: &Jid) -> Result<(), End> {
         let header = self.header().await?;
-        if header.from.as_ref().is_some_and(|from| !from.same_bare(&account)) {
+        if header.from.as_ref().is_some_and(|from| !from.same_bare(account)) {
             return Err(StreamCondition::InvalidFrom.into());
         }
         self.answer_header(&header, true).await?;
         let host = self.host()?;
-        self.open.send(&features::before_bind(&self.open, &host)).await?;
-        bind::until_bound(&mut self.open, &host, &account).await
+        self.open.send(&features::before_bind(&self.open, &host)).await
     }
 
     /// compat(clients older than XMPP 1.0): a stream without a version, and XEP-0078.

@@ -28,6 +28,8 @@ pub struct Offers {
     pub may_log_in: bool,
     /// What SASL needs to know of the stream.
     pub sasl: Arc<Context>,
+    /// The same for SASL2, which has an offer of its own (XEP-0388 §2.1).
+    pub sasl2: Arc<Context>,
 }
 
 impl Offers {
@@ -41,9 +43,11 @@ impl Offers {
         let mut channel = Vec::new();
         channel.extend(bindings.exporter.map(ChannelBinding::TlsExporter));
         channel.extend(bindings.end_point.map(ChannelBinding::TlsServerEndPoint));
-        let offer =
-            if may_log_in { Offer::new(mechanisms(secure), channel) } else { Offer::default() };
-        let context = Context {
+        let offer = || match may_log_in {
+            true => Offer::new(mechanisms(secure), channel.clone()),
+            false => Offer::default(),
+        };
+        let context = |offer| Context {
             offer,
             domain: host.jid.domain().to_owned(),
             peer: Peer::Client,
@@ -54,7 +58,8 @@ impl Offers {
             normalize: |text| Jid::parse(text).ok().filter(Jid::is_bare).map(|jid| jid.to_string()),
             decoy: open.server.decoy.clone(),
         };
-        Self { may_log_in, sasl: Arc::new(context) }
+        let (sasl, sasl2) = (Arc::new(context(offer())), Arc::new(context(offer())));
+        Self { may_log_in, sasl, sasl2 }
     }
 }
 
@@ -91,6 +96,7 @@ pub fn before_login(open: &Open, host: &Host, offers: &Offers) -> String {
             writer.start("mechanism", ns::SASL).text(mechanism.name()).end();
         }
         writer.end();
+        authentication(host, offers, writer);
         // XEP-0440 §3
         if !offers.sasl.offer.bindings().is_empty() {
             writer.start("sasl-channel-binding", NS_CHANNEL_BINDING);
@@ -107,6 +113,24 @@ pub fn before_login(open: &Open, host: &Host, offers: &Offers) -> String {
     })
 }
 
+/// XEP-0388 §2.1: what a client may ask for along with its login.
+fn authentication(host: &Host, offers: &Offers, writer: &mut Writer) {
+    writer.start("authentication", ns::SASL2);
+    for mechanism in offers.sasl2.offer.mechanisms() {
+        writer.start("mechanism", ns::SASL2).text(mechanism.name()).end();
+    }
+    writer.start("inline", ns::SASL2);
+    // XEP-0386 §3.1
+    writer.start("bind", ns::BIND2).start("inline", ns::BIND2);
+    for feature in host.registry().inline_features().into_iter().chain([ns::SM]) {
+        writer.start("feature", ns::BIND2).attr("var", feature).end();
+    }
+    writer.end().end();
+    // XEP-0198 §9.2
+    writer.empty("sm", ns::SM);
+    writer.end().end();
+}
+
 /// The features of a stream before a resource is bound.
 pub fn before_bind(open: &Open, host: &Host) -> String {
     write(|writer| {
@@ -114,10 +138,24 @@ pub fn before_bind(open: &Open, host: &Host) -> String {
         // compat(RFC 3921 clients): the session is part of binding now, asking for it does nothing.
         writer.start("session", ns::SESSION).empty("optional", ns::SESSION).end();
         writer.empty("sm", ns::SM);
-        writer.empty("ver", NS_ROSTER_VERSIONS);
-        writer.empty("sub", NS_PRE_APPROVAL);
-        offer(open, host, Stage::BeforeBind, writer);
+        after_login(open, host, writer);
     })
+}
+
+/// The features of a stream on which a resource was bound along with the login (XEP-0388 §2.6.1).
+pub fn after_bind(open: &Open, host: &Host, managed: bool) -> String {
+    write(|writer| {
+        if !managed {
+            writer.empty("sm", ns::SM);
+        }
+        after_login(open, host, writer);
+    })
+}
+
+fn after_login(open: &Open, host: &Host, writer: &mut Writer) {
+    writer.empty("ver", NS_ROSTER_VERSIONS);
+    writer.empty("sub", NS_PRE_APPROVAL);
+    offer(open, host, Stage::BeforeBind, writer);
 }
 
 fn offer(open: &Open, host: &Host, stage: Stage, writer: &mut Writer) {

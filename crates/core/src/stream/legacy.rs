@@ -42,13 +42,21 @@ pub async fn answer(open: &mut Open, host: &Arc<Host>, tree: &Tree) -> Result<Ou
     }
     match log_in(&open.server, host, query).await {
         Ok(seat) => {
-            tracing::info!(account = %seat.account.jid, peer = %open.wire.peer(), "logged in (legacy)");
+            let peer = open.wire.peer();
+            tracing::info!(
+                stream = %open.id, account = %seat.account.jid, mechanism = NS, %peer, "logged in"
+            );
             open.send(iq.result("").text()).await?;
             Ok(Outcome::Bound(seat))
         }
         Err(error) => {
             let refused = error.condition == Condition::NotAuthorized;
             if refused {
+                let name = query.child("username", NS).map(|name| name.text()).unwrap_or_default();
+                tracing::warn!(
+                    stream = %open.id, peer = %open.wire.peer(), account = name.as_ref(),
+                    error = error.condition.name(), mechanism = NS, "login failed"
+                );
                 note_failure(&open.server, open.wire.peer()).await;
             }
             if let Some(answer) = iq.error_answer(&error) {

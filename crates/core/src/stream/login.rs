@@ -2,24 +2,60 @@
 //! them: the elements, the store, the pool for hashing, and the patience with failures.
 
 use verona_xml::{Element, Tree};
+use verona_xmpp::error::StreamCondition;
 use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
 use verona_xmpp::sasl::encoding;
 use verona_xmpp::sasl::error::SaslError;
 use verona_xmpp::sasl::record::Found;
 use verona_xmpp::sasl::server::{self as machine, Awaiting, Failure, Identity, Step};
+use zeroize::Zeroizing;
 
 use crate::login::guard::Patience;
 use crate::server::Server;
 use crate::stream::features::Offers;
 use crate::stream::open::{End, Open};
 
-/// Carries out one handshake that began with `auth`. The inner error is a failure that the client
-/// was told; it may try again.
-pub async fn sasl(open: &mut Open, auth: &Tree, offers: &Offers) -> Result<Result<Jid, ()>, End> {
+/// In which elements the messages of a mechanism travel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Profile {
+    /// RFC 6120 §6.
+    Sasl,
+    /// XEP-0388.
+    Sasl2,
+}
+
+/// The end of a handshake that went well.
+pub struct Proven {
+    /// Who is logged in.
+    pub account: Jid,
+    /// What the mechanism wants the client to be told with the success.
+    pub data: Option<Vec<u8>>,
+}
+
+impl Profile {
+    fn ns(self) -> &'static str {
+        match self {
+            Self::Sasl => ns::SASL,
+            Self::Sasl2 => ns::SASL2,
+        }
+    }
+
+    /// XEP-0388 §2.4: nothing else comes in between, not even whitespace.
+    async fn next(self, open: &mut Open) -> Result<Tree, End> {
+        match self {
+            Self::Sasl => open.element().await,
+            Self::Sasl2 => open.element_alone().await,
+        }
+    }
+}
+
+/// Carries out one handshake that began with `auth`; None after a failure that the client was told,
+/// so that it may try again.
+pub async fn sasl(open: &mut Open, auth: &Tree, offers: &Offers) -> Result<Option<Jid>, End> {
     let root = auth.root();
     let mechanism = root.attr("mechanism").unwrap_or_default();
-    let mut step = match encoding::decode_initial(&root.text()) {
+    let step = match encoding::decode_initial(&root.text()) {
         Ok(initial) => machine::start(
             &offers.sasl,
             mechanism,
@@ -27,17 +63,32 @@ pub async fn sasl(open: &mut Open, auth: &Tree, offers: &Offers) -> Result<Resul
         ),
         Err(error) => failure(error),
     };
+    let Some(proven) = handshake(open, step, Profile::Sasl).await? else { return Ok(None) };
+    let data = proven.data.as_deref().map(encoding::encode).unwrap_or_default();
+    open.send_with(|w| {
+        w.start("success", ns::SASL).text(&data).end();
+    })
+    .await?;
+    Ok(Some(proven.account))
+}
+
+/// Carries out a handshake from its first step to the point where somebody is logged in, which is
+/// for the caller to say; None after a failure that the client was told.
+pub async fn handshake(
+    open: &mut Open,
+    mut step: Step,
+    profile: Profile,
+) -> Result<Option<Proven>, End> {
     loop {
         step = match step {
             Step::Challenge(data, awaiting) => {
-                let text =
-                    encoding::encode_initial(Some(data.as_slice()).filter(|d| !d.is_empty()));
+                let text = encoding::encode(&data);
                 open.send_with(|w| {
-                    w.start("challenge", ns::SASL).text(&text).end();
+                    w.start("challenge", profile.ns()).text(&text).end();
                 })
                 .await?;
-                let answer = open.element().await?;
-                respond(answer.root(), awaiting)?
+                let answer = profile.next(open).await?;
+                respond(answer.root(), awaiting, profile)?
             }
             Step::Lookup(lookup) => {
                 let found = look_up(&open.server, lookup.account()).await;
@@ -50,50 +101,53 @@ pub async fn sasl(open: &mut Open, auth: &Tree, offers: &Offers) -> Result<Resul
                 };
                 let Ok(account) = Jid::parse(account) else { return Err(End::Closed) };
                 tracing::info!(
-                    %account, mechanism = success.mechanism.name(), peer = %open.wire.peer(),
+                    stream = %open.id, %account, mechanism = success.mechanism.name(),
+                    peer = %open.wire.peer(),
                     "logged in"
                 );
-                let data = success.data.as_deref().map(encoding::encode).unwrap_or_default();
-                open.send_with(|w| {
-                    w.start("success", ns::SASL).text(&data).end();
-                })
-                .await?;
-                return Ok(Ok(account));
+                return Ok(Some(Proven { account, data: success.data }));
             }
             Step::Failure(failure) => {
-                refuse(open, &failure).await?;
-                return Ok(Err(()));
+                refuse(open, &failure, profile).await?;
+                return Ok(None);
             }
         };
     }
 }
 
-/// The client's next element within a handshake (RFC 6120 §6.4.3, §6.4.4).
-fn respond(answer: Element<'_>, awaiting: Awaiting) -> Result<Step, End> {
-    if answer.is("abort", ns::SASL) {
+/// The client's next element within a handshake (RFC 6120 §6.4.3, §6.4.4; XEP-0388 §2.4, §2.5).
+fn respond(answer: Element<'_>, awaiting: Awaiting, profile: Profile) -> Result<Step, End> {
+    if answer.is("abort", profile.ns()) {
         return Ok(Step::Failure(awaiting.abort()));
     }
-    if !answer.is("response", ns::SASL) {
-        return Err(verona_xmpp::error::StreamCondition::NotAuthorized.into());
+    if !answer.is("response", profile.ns()) {
+        return Err(StreamCondition::NotAuthorized.into());
     }
-    Ok(match encoding::decode_initial(&answer.text()) {
-        Ok(data) => {
-            let data = data.as_ref().map(|data| data.as_slice()).unwrap_or_default();
-            awaiting.respond(data)
-        }
+    let data = match profile {
+        Profile::Sasl => encoding::decode_initial(&answer.text()).map(Option::unwrap_or_default),
+        Profile::Sasl2 => decode(&answer.text()),
+    };
+    Ok(match data {
+        Ok(data) => awaiting.respond(&data),
         Err(error) => failure(error),
     })
 }
 
-fn failure(error: SaslError) -> Step {
+/// XEP-0388 §2.2: clients should not wrap the base64 into whitespace; the examples do.
+pub fn decode(text: &str) -> Result<Zeroizing<Vec<u8>>, SaslError> {
+    encoding::decode(text.trim_ascii())
+}
+
+/// A handshake that failed before its mechanism was asked.
+pub fn failure(error: SaslError) -> Step {
     Step::Failure(Failure { error, cause: "base64 cannot be read", account: None })
 }
 
 async fn look_up(server: &Server, account: &str) -> Found {
     let Ok(jid) = Jid::parse(account) else { return Found::Unknown };
     match server.account_record(&jid).await {
-        Ok(Some(record)) if record.disabled => Found::Disabled(record.credentials.clone()),
-        Ok(Some(record)) => Found::Active(record.credentials.clone()),
+        Ok(Some(record)) if record.disabled => Found::Disabled(record.credentials),
+        Ok(Some(record)) => Found::Active(record.credentials),
         Ok(None) => Found::Unknown,
         Err(error) => {
             tracing::error!(account, %error, "cannot read credentials");
@@ -115,16 +169,17 @@ async fn on_pool(server: &Server, check: machine::Check) -> Step {
 }
 
 /// Tells a failure: later, when the address had many.
-async fn refuse(open: &mut Open, failure: &Failure) -> Result<(), End> {
+async fn refuse(open: &mut Open, failure: &Failure, profile: Profile) -> Result<(), End> {
     let peer = open.wire.peer();
     tracing::warn!(
-        %peer, account = failure.account.as_deref().unwrap_or("?"), error = %failure.error,
+        stream = %open.id, %peer, account = failure.account.as_deref().unwrap_or("?"),
+        error = %failure.error,
         cause = failure.cause, "login failed"
     );
     note_failure(&open.server, peer).await;
     let name = failure.error.name();
     open.send_with(|w| {
-        w.start("failure", ns::SASL).empty(name, ns::SASL).end();
+        w.start("failure", profile.ns()).empty(name, ns::SASL).end();
     })
     .await
 }

@@ -5,10 +5,13 @@
 
 use std::collections::VecDeque;
 
+use smallvec::SmallVec;
 use verona_xmpp::error::{Application, StreamCondition, StreamError};
 use verona_xmpp::ns;
 
 use crate::limits::{ASK_AFTER_STANZAS, ASLEEP_BYTES_MAX, ASLEEP_STANZAS_MAX};
+use crate::mailbox::StanzaEnd;
+use crate::store::shape::Seq;
 
 /// The state of a managed session.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -24,10 +27,19 @@ pub struct Managed {
     /// Stanzas that the client has acknowledged, modulo 2^32.
     pub acked: u32,
     /// Stanzas sent after those.
-    pub unacked: VecDeque<Box<[u8]>>,
+    pub unacked: VecDeque<Unacked>,
     /// Whether an `<r/>` of ours waits for its answer.
     pub asked: bool,
     unacked_bytes: usize,
+}
+
+/// A stanza that was sent and not acknowledged.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Unacked {
+    /// Its text.
+    pub text: Box<[u8]>,
+    /// Its place in the account's log; 0 when it is in none.
+    pub seq: Seq,
 }
 
 impl Managed {
@@ -37,14 +49,14 @@ impl Managed {
     }
 
     /// Notes stanzas that are being written; `ends` tells where each ends.
-    pub fn sent(&mut self, bytes: &[u8], ends: &[u32]) {
+    pub fn sent(&mut self, bytes: &[u8], ends: &[StanzaEnd]) {
         let mut start = 0;
         for end in ends {
-            let end = *end as usize;
-            let stanza = bytes.get(start..end).unwrap_or_default();
+            let at = end.at as usize;
+            let stanza = bytes.get(start..at).unwrap_or_default();
             self.unacked_bytes = self.unacked_bytes.saturating_add(stanza.len());
-            self.unacked.push_back(stanza.into());
-            start = end;
+            self.unacked.push_back(Unacked { text: stanza.into(), seq: end.seq });
+            start = at;
         }
     }
 
@@ -58,24 +70,29 @@ impl Managed {
         self.unacked.len() > ASLEEP_STANZAS_MAX || self.unacked_bytes > ASLEEP_BYTES_MAX
     }
 
-    /// The client acknowledges all up to `h`. §6: one that was never sent ends the stream.
-    pub fn acknowledged(&mut self, h: u32) -> Result<(), StreamError> {
+    /// The client acknowledges all up to `h`; gives the places of those that are in the account's
+    /// log. §6: one that was never sent ends the stream.
+    pub fn acknowledged(&mut self, h: u32) -> Result<SmallVec<[Seq; 4]>, StreamError> {
         let count = h.wrapping_sub(self.acked) as usize;
         if count > self.unacked.len() {
             let sent = self.acked.wrapping_add(self.count());
             return Err(too_high(h, sent));
         }
+        let mut taken = SmallVec::new();
         for stanza in self.unacked.drain(..count) {
-            self.unacked_bytes = self.unacked_bytes.saturating_sub(stanza.len());
+            self.unacked_bytes = self.unacked_bytes.saturating_sub(stanza.text.len());
+            if stanza.seq > 0 {
+                taken.push(stanza.seq);
+            }
         }
         self.acked = h;
         self.asked = false;
-        Ok(())
+        Ok(taken)
     }
 
     /// All that the client has not acknowledged, in order.
     pub fn unacked_text(&self) -> Vec<u8> {
-        self.unacked.iter().flat_map(|stanza| stanza.iter().copied()).collect()
+        self.unacked.iter().flat_map(|stanza| stanza.text.iter().copied()).collect()
     }
 
     fn count(&self) -> u32 {
@@ -100,7 +117,8 @@ mod tests {
         let mut managed = Managed::new("1".into(), 60);
         for number in 0..count {
             let text = number.to_string();
-            managed.sent(text.as_bytes(), &[text.len() as u32]);
+            let end = StanzaEnd { at: text.len() as u32, seq: u64::from(number) };
+            managed.sent(text.as_bytes(), &[end]);
         }
         managed
     }
@@ -108,7 +126,7 @@ mod tests {
     #[test]
     fn acknowledged_stanzas_are_forgotten_and_the_rest_is_kept_in_order() {
         let mut managed = sent(4);
-        managed.acknowledged(3).unwrap();
+        assert_eq!(managed.acknowledged(3).unwrap()[..], [1, 2], "0 is in no log");
         assert_eq!(managed.unacked_text(), b"3");
         managed.acknowledged(3).unwrap();
         managed.acknowledged(4).unwrap();

@@ -28,6 +28,8 @@ pub struct Open {
     pub wire: Box<dyn Wire>,
     /// What reads it.
     pub scanner: Scanner,
+    /// The id that our header gave the stream (RFC 6120 §4.7.3); empty before there is one.
+    pub id: Box<str>,
     unread: Vec<u8>,
     taken: usize,
     /// Elements and bytes read so far, against floods before login.
@@ -35,6 +37,8 @@ pub struct Open {
     bytes: usize,
     /// Our header is out, so that an error can follow it (RFC 6120 §4.9.1.2).
     opened: bool,
+    /// Nothing but whitespace has come since a login.
+    is_blank: bool,
 }
 
 /// What came.
@@ -99,11 +103,13 @@ impl Open {
             server,
             wire,
             scanner: Scanner::stream(limits),
+            id: Box::default(),
             unread: Vec::new(),
             taken: 0,
             elements: 0,
             bytes: 0,
             opened: false,
+            is_blank: false,
         }
     }
 
@@ -112,6 +118,10 @@ impl Open {
         loop {
             let mut input = self.unread.get(self.taken..).unwrap_or_default();
             let waiting = input.len();
+            if self.is_blank {
+                input = input.trim_ascii_start();
+                self.is_blank = input.is_empty();
+            }
             let found = match self.scanner.next(&mut input) {
                 Ok(None) => None,
                 Ok(Some(Event::Open(frame))) => {
@@ -137,6 +147,18 @@ impl Open {
             Incoming::Close => Err(End::Closed),
             Incoming::Header(_) => Err(StreamCondition::NotWellFormed.into()),
         }
+    }
+
+    /// The next element, with nothing before it, not even whitespace (XEP-0388 §2.4).
+    pub async fn element_alone(&mut self) -> Result<Tree, End> {
+        if !self.has_unread() {
+            self.read().await?;
+        }
+        let first = self.unread.get(self.taken);
+        if self.scanner.pending() == 0 && first.is_some_and(u8::is_ascii_whitespace) {
+            return Err(StreamCondition::PolicyViolation.into());
+        }
+        self.element().await
     }
 
     async fn read(&mut self) -> Result<(), End> {
@@ -167,6 +189,12 @@ impl Open {
         self.taken < self.unread.len() || self.scanner.pending() > 0
     }
 
+    /// Whether more than whitespace of the peer has been received and not looked at.
+    pub fn has_unread_xml(&self) -> bool {
+        let unread = self.unread.get(self.taken..).unwrap_or_default();
+        !unread.trim_ascii().is_empty() || self.scanner.pending() > 0
+    }
+
     /// Writes to the peer.
     pub async fn send(&mut self, text: &str) -> Result<(), End> {
         self.send_bytes(text.as_bytes()).await
@@ -188,6 +216,7 @@ impl Open {
     /// Answers the peer's header with ours (RFC 6120 §4.2, §4.7).
     pub async fn answer_header(&mut self, reply: &Opening<'_>) -> Result<(), End> {
         self.opened = true;
+        self.id = reply.id.map(Into::into).unwrap_or_default();
         let mut text = Vec::new();
         reply.write(&mut text);
         self.send_bytes(&text).await
@@ -203,9 +232,13 @@ impl Open {
     }
 
     /// Begins the stream anew behind a SASL success, keeping what the peer may have sent already.
+    ///
+    /// compat(go-sendxmpp and others on go-xmpp): the line break behind their last element, which
+    /// RFC 6120 §6.3.5 forbids, is no beginning of the new stream.
     pub fn restart_keeping(&mut self) {
         self.scanner.restart();
         self.opened = false;
+        self.is_blank = true;
     }
 
     /// Takes the bytes that were received and not looked at.
@@ -223,7 +256,7 @@ impl Open {
             End::Gone => return,
             End::Closed => {}
             End::Error(error) => {
-                tracing::debug!(peer = %who, %error, "stream ends");
+                tracing::debug!(stream = %self.id, peer = %who, %error, "stream ended");
                 if !self.opened {
                     let id = token::random();
                     let opening = Opening {

@@ -19,7 +19,8 @@ use verona_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
 use verona_xmpp::ns;
 use verona_xmpp::stanza::{NotAStanza, Stanza};
 
-use crate::limits::{CLOSE_SECS, RESUME_SECS_MAX, UNCOMMITTED_PER_SESSION_MAX};
+use crate::account::keep;
+use crate::limits::{CLOSE_SECS, UNCOMMITTED_PER_SESSION_MAX};
 use crate::mailbox::{Order, spare};
 use crate::server::{Seat, Server};
 use crate::store::error::{Fault, StoreError};
@@ -27,9 +28,8 @@ use crate::stream::bind::Entered;
 use crate::stream::management::Managed;
 use crate::stream::open::stream_error;
 use crate::stream::pace::Pace;
-use crate::stream::resume::{failed, is_true};
+use crate::stream::resume::{Wish, failed};
 use crate::stream::wire::Wire;
-use crate::token;
 use crate::trail::{Kept, Step, Trail};
 
 /// Bytes read at a time.
@@ -41,20 +41,32 @@ pub struct Session {
     seat: Seat,
     wire: Box<dyn Wire>,
     scanner: Scanner,
+    /// The id of the stream, for the log.
+    stream: Box<str>,
     /// Received, and not looked at because a stanza before it is still in hand.
     rest: Vec<u8>,
     writing: Vec<u8>,
     written: usize,
     /// What the stanza in hand waits for.
     later: Option<BoxFuture<'static, Vec<Kept>>>,
-    /// Messages on their way to the disk, in the order in which they came, each with its number
-    /// among the stanzas of a managed stream.
-    uncommitted: VecDeque<(u32, Kept)>,
+    /// Messages on their way to the disk, in the order in which they came.
+    uncommitted: VecDeque<Uncommitted>,
+    /// The message that was settled last has been sent back.
+    has_bounced: bool,
     /// The counters of a managed stream (XEP-0198).
     managed: Option<Box<Managed>>,
     /// A commit has moved `h`: the client is told.
     should_tell: bool,
     pace: Pace,
+}
+
+/// A message on its way to a log.
+struct Uncommitted {
+    /// Its number among the stanzas of a managed stream.
+    number: u32,
+    /// It is not another log of the message before.
+    is_first: bool,
+    kept: Kept,
 }
 
 /// Why a session's stream ended.
@@ -85,15 +97,22 @@ impl Session {
             seat: entered.seat,
             wire,
             scanner,
+            stream: Box::default(),
             rest: unread,
             writing: entered.first,
             written: 0,
             later: None,
             uncommitted: VecDeque::new(),
+            has_bounced: false,
             managed: entered.managed,
             should_tell: false,
             pace: Pace::default(),
         }
+    }
+
+    /// Says which stream it is, for the log.
+    pub fn on_stream(self, id: Box<str>) -> Self {
+        Self { stream: id, ..self }
     }
 
     /// Runs the session to the end of its stream.
@@ -130,16 +149,27 @@ impl Session {
 
     /// Moves `h` over what has been committed, and tells senders of what could not be kept.
     fn poll_commits(&mut self, context: &mut Context<'_>) {
-        while let Some((_, first)) = self.uncommitted.front_mut() {
-            let Poll::Ready(outcome) = Pin::new(&mut first.ticket).poll(context) else { return };
-            let Some((_, kept)) = self.uncommitted.pop_front() else { return };
+        while let Some(first) = self.uncommitted.front_mut() {
+            let ticket = Pin::new(&mut first.kept.ticket);
+            let Poll::Ready(outcome) = ticket.poll(context) else { return };
+            let Some(settled) = self.uncommitted.pop_front() else { return };
             self.should_tell = true;
-            if let Err(error) = outcome
-                && let Some(later) = not_kept(&self.server, &kept.stanza, &error)
-            {
+            if let Some(later) = self.settle(&settled, outcome) {
                 tokio::spawn(later);
             }
         }
+    }
+
+    /// Sends a message back that a log has lost: once, however many logs it was for.
+    fn settle(
+        &mut self,
+        settled: &Uncommitted,
+        outcome: Result<(), StoreError>,
+    ) -> Option<BoxFuture<'static, Vec<Kept>>> {
+        self.has_bounced &= !settled.is_first;
+        let error = outcome.err().filter(|_| !self.has_bounced)?;
+        self.has_bounced = true;
+        not_kept(&self.server, &settled.kept.stanza, &error)
     }
 
     fn poll_later(&mut self, context: &mut Context<'_>) {
@@ -160,15 +190,20 @@ impl Session {
             }
             None => 0,
         };
-        self.uncommitted.extend(kept.into_iter().map(|kept| (number, kept)));
+        let logs = kept.into_iter().enumerate();
+        self.uncommitted.extend(logs.map(|(n, kept)| Uncommitted {
+            number,
+            is_first: n == 0,
+            kept,
+        }));
     }
 
     /// The longest prefix of the client's stanzas that are durable or need no keeping.
     fn durable(&self, managed: &Managed) -> u32 {
         match self.uncommitted.front() {
             // What came before the stream was managed has no number.
-            Some((0, _)) => 0,
-            Some((number, _)) => number.wrapping_sub(1),
+            Some(Uncommitted { number: 0, .. }) => 0,
+            Some(first) => first.number.wrapping_sub(1),
             None => managed.received,
         }
     }
@@ -258,6 +293,8 @@ impl Session {
         match ready!(Pin::new(&mut self.wire).poll_read(context, &mut buffer)) {
             Ok(()) if !buffer.filled().is_empty() => {
                 self.seat.link.heard(self.server.clock.uptime_secs());
+                // XEP-0286 §4.2: the peer's radio is on, so what was held back costs little now.
+                self.seat.link.mailbox.let_out();
                 self.pace.spend(buffer.filled().len(), &self.server);
                 Poll::Ready(self.take_in(buffer.filled(), context))
             }
@@ -279,7 +316,11 @@ impl Session {
                     continue;
                 }
                 Ok(Some(Event::Element(frame))) => match handle(&self.server, &self.seat, &frame) {
-                    Ok(step) => step,
+                    Ok(Some(step)) => step,
+                    Ok(None) => {
+                        self.pace.count(&self.server);
+                        continue;
+                    }
                     Err(end) => return Some(end),
                 },
                 Ok(Some(Event::Close)) => return Some(End::Closed),
@@ -307,10 +348,11 @@ impl Session {
     /// XEP-0198 §3 to §6: a command of stream management on a bound stream.
     fn manage(&mut self, command: Command) -> Result<(), StreamError> {
         match (command, &mut self.managed) {
-            (Command::Enable { resume, max }, None) => self.enable(resume, max),
+            (Command::Enable(wish), None) => self.enable(wish),
             (Command::Request, Some(_)) => self.tell(true),
             (Command::Answer(Some(h)), Some(managed)) => {
-                managed.acknowledged(h)?;
+                let taken = managed.acknowledged(h)?;
+                keep::taken(&self.server, &self.seat.account, &taken);
                 self.ask(false);
             }
             (Command::Answer(None), Some(_)) => {
@@ -328,32 +370,30 @@ impl Session {
         Ok(())
     }
 
-    fn enable(&mut self, resume: bool, max: Option<u32>) {
-        let secs = if resume { max.unwrap_or(RESUME_SECS_MAX).min(RESUME_SECS_MAX) } else { 0 };
-        let managed = Managed::new(token::random().into(), secs);
-        let mut writer = verona_xml::Writer::new(ns::CLIENT);
-        writer.start("enabled", ns::SM);
-        if secs > 0 {
-            writer.attr("id", &managed.id).attr("resume", "true").attr("max", &secs.to_string());
-            let seat = self.seat.clone();
-            self.server.sleepers.awake(&managed.id, &seat.account.owner.clone(), seat);
-        }
-        writer.end();
-        self.writing.extend_from_slice(writer.finish().as_bytes());
-        self.seat.link.mailbox.count_stanzas();
+    fn enable(&mut self, wish: Wish) {
+        let (managed, answer) = self.server.begin_managing(&self.seat, wish);
+        // §4: the count begins with this answer, so what waits is written before it.
+        self.writing.extend_from_slice(&self.seat.link.mailbox.count_stanzas());
+        self.writing.extend_from_slice(answer.as_bytes());
         self.managed = Some(Box::new(managed));
     }
 
     /// The stream has ended: the session sleeps or ends.
     async fn finish(mut self, end: End) {
+        let why = match &end {
+            End::Gone => "connection lost".to_owned(),
+            End::Closed => "closed by the client".to_owned(),
+            End::Error(error) | End::Yielded(Some(error)) => error.to_string(),
+            End::Yielded(None) => "the session goes on without it".to_owned(),
+        };
+        tracing::info!(stream = %self.stream, jid = %self.seat.link.jid, why, "stream ended");
         if let Some(later) = self.later.take() {
             let kept = later.await;
             self.handled(kept);
         }
-        for (_, kept) in std::mem::take(&mut self.uncommitted) {
-            if let Err(error) = kept.ticket.await
-                && let Some(later) = not_kept(&self.server, &kept.stanza, &error)
-            {
+        for mut left in std::mem::take(&mut self.uncommitted) {
+            let outcome = (&mut left.kept.ticket).await;
+            if let Some(later) = self.settle(&left, outcome) {
                 later.await;
             }
         }
@@ -370,7 +410,6 @@ impl Session {
                 server.put_to_sleep(seat, *managed);
             }
             (End::Gone | End::Yielded(_), managed) => {
-                tracing::info!(jid = %seat.link.jid, "connection lost");
                 server
                     .lay_to_rest(&seat, managed.map(|managed| *managed).unwrap_or_default())
                     .await;
@@ -385,7 +424,6 @@ impl Session {
                 self.close(&[], None).await;
             }
             (End::Error(error), managed) => {
-                tracing::info!(jid = %seat.link.jid, %error, "session ends");
                 server
                     .lay_to_rest(&seat, managed.map(|managed| *managed).unwrap_or_default())
                     .await;
@@ -412,10 +450,7 @@ impl Session {
 
 /// A command of stream management.
 enum Command {
-    Enable {
-        resume: bool,
-        max: Option<u32>,
-    },
+    Enable(Wish),
     Request,
     /// None: without a count that can be read.
     Answer(Option<u32>),
@@ -427,10 +462,7 @@ impl Command {
     fn read(frame: &Frame<'_>) -> Self {
         let number = |name| frame.attr(name).and_then(|value| value.parse().ok());
         match frame.name() {
-            "enable" => Self::Enable {
-                resume: is_true(frame.attr("resume").as_deref()),
-                max: number("max"),
-            },
+            "enable" => Self::Enable(Wish::read(|name| frame.attr(name))),
             "r" => Self::Request,
             "a" => Self::Answer(number("h")),
             "resume" => Self::Resume,
@@ -439,24 +471,40 @@ impl Command {
     }
 }
 
-/// Hands one element on; `unsupported-stanza-type` when it is no stanza (RFC 6120 §4.9.3.24), and
-/// `policy-violation` when its namespaces, spelled out, make it too large.
-fn handle(server: &Arc<Server>, seat: &Seat, frame: &Frame<'_>) -> Result<Step, End> {
-    let stanza = Stanza::adopt(frame, ns::CLIENT, Some(&seat.link.jid)).map_err(|error| {
-        End::Error(match error {
-            NotAStanza::TooLarge => StreamCondition::PolicyViolation.into(),
-            _ => StreamCondition::UnsupportedStanzaType.into(),
-        })
-    })?;
+/// Hands one element on. None when it was no stanza and a module has heard it;
+/// `unsupported-stanza-type` when none knows it (RFC 6120 §4.9.3.24), and `policy-violation` when its
+/// namespaces, spelled out, make it too large.
+fn handle(server: &Arc<Server>, seat: &Seat, frame: &Frame<'_>) -> Result<Option<Step>, End> {
+    let stanza = match Stanza::adopt(frame, ns::CLIENT, Some(&seat.link.jid)) {
+        Ok(stanza) => stanza,
+        Err(NotAStanza::TooLarge) => {
+            return Err(End::Error(StreamCondition::PolicyViolation.into()));
+        }
+        Err(_) => return hear(seat, frame).map(|()| None),
+    };
     let back = stanza.clone();
     // A panic in a module ends its stanza, not the session.
     let handled = std::panic::catch_unwind(AssertUnwindSafe(|| server.handle(seat, stanza)));
-    Ok(handled.unwrap_or_else(|_| {
+    Ok(Some(handled.unwrap_or_else(|_| {
         tracing::error!(jid = %seat.link.jid, "a module panicked");
         let mut trail = Trail::default();
         trail.bounce(&back, &StanzaError::new(Condition::InternalServerError));
         server.carry_out(trail)
-    }))
+    })))
+}
+
+/// Hands an element that is no stanza to the module that knows it.
+fn hear(seat: &Seat, frame: &Frame<'_>) -> Result<(), End> {
+    let registry = seat.host.registry();
+    let hear = || registry.nonza(frame.ns(), frame.name(), seat);
+    match std::panic::catch_unwind(AssertUnwindSafe(hear)) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(End::Error(StreamCondition::UnsupportedStanzaType.into())),
+        Err(_) => {
+            tracing::error!(jid = %seat.link.jid, "a module panicked");
+            Ok(())
+        }
+    }
 }
 
 /// Sends a message that could not be kept back to who sent it. What that waits for is returned.

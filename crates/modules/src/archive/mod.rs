@@ -7,3 +7,5 @@ mod find;
 pub mod mam;
 mod prefs;
 mod query;
+mod retention;
+mod retraction;

@@ -245,6 +245,30 @@ mod tests {
         assert_eq!(place.server.known_features.of(&jid("juliet@capulet.lit/balcony")), None);
     }
 
+    /// XEP-0198 §5: presence is not sent anew by who resumes, not even after a restart.
+    #[tokio::test]
+    async fn what_a_resumed_client_announced_is_found_out_again() {
+        let place = memory("");
+        let (jid_text, sm) = ("juliet@capulet.lit/balcony", ns::SM);
+        let mut juliet = log_in(&place, jid_text).await;
+        announce(&mut juliet, "sha-512", "v").await;
+        answer(&mut juliet, &info(FEATURES[1])).await;
+        juliet.send(&format!("<enable xmlns='{sm}' resume='true'/>")).await.unwrap();
+        let enabled = juliet.find("the session's id", |node| node.is("enabled", sm)).await.unwrap();
+        let id = enabled.attr("id").unwrap().to_owned();
+        drop(juliet);
+        // As a restart does.
+        place.server.known_features.forget(&jid(jid_text));
+        let address = Address::parse(jid_text).unwrap();
+        let link = place.connect(&address).await.unwrap();
+        let mut juliet = Client::connect(link, &address, PATIENCE).await.unwrap();
+        juliet.authenticate("wherefore").await.unwrap();
+        juliet.send(&format!("<resume xmlns='{sm}' previd='{id}' h='0'/>")).await.unwrap();
+        juliet.find("the session", |node| node.is("resumed", sm)).await.unwrap();
+        answer(&mut juliet, &info(FEATURES[1])).await;
+        assert!(features(&place, jid_text).await.has(FEATURES[1]));
+    }
+
     /// XEP-0115 §5.4 steps 2.3 and 3.9, §9.3
     #[tokio::test]
     async fn what_cannot_be_verified_is_believed_of_one_alone() {

@@ -7,8 +7,10 @@ use verona_core::hooks::{
     ConfigError, Direction, Hooks, HostSettings, Manifest, Module, Passage, Phase, Spec,
 };
 use verona_xmpp::jid::Jid;
-use verona_xmpp::ns::{DELAY, SID as NS};
+use verona_xmpp::ns::{self, DELAY};
 use verona_xmpp::stanza::Child;
+
+const NS: &str = ns::SID;
 
 /// The module.
 pub struct MessageIds;
@@ -18,8 +20,8 @@ impl Module for MessageIds {
         name: "message_ids",
         specs: &[Spec("XEP-0359", "0.7.0"), Spec("XEP-0203", "2.0")],
         // §5: says that the rules are kept.
-        features: &[NS],
-        account_features: &[NS],
+        features: &[ns::SID],
+        account_features: &[ns::SID],
         ..Manifest::EMPTY
     };
 

@@ -13,7 +13,9 @@ use verona_core::limits::{ROSTER_GROUPS_MAX, ROSTER_NAME_BYTES_MAX};
 use verona_xml::Element;
 use verona_xmpp::error::{Condition, StanzaError};
 use verona_xmpp::jid::Jid;
-use verona_xmpp::ns::ROSTER as NS;
+use verona_xmpp::ns;
+
+const NS: &str = ns::ROSTER;
 
 /// The module.
 pub struct Roster;
@@ -22,8 +24,8 @@ impl Module for Roster {
     const MANIFEST: Manifest = Manifest {
         name: "roster",
         specs: &[Spec("RFC 6121", "2011")],
-        features: &[NS],
-        account_features: &[NS],
+        features: &[ns::ROSTER],
+        account_features: &[ns::ROSTER],
         ..Manifest::EMPTY
     };
 

@@ -127,7 +127,7 @@ impl StoredAccounts {
     }
 
     /// An account that may exist, at one of our domains.
-    fn of_our_hosts(&self, text: &str) -> Result<Jid, AccountError> {
+    pub fn of_our_hosts(&self, text: &str) -> Result<Jid, AccountError> {
         let wrong = |message| AccountError(format!("{text:?} {message}"));
         let jid = BareJid::parse(text).map_err(wrong)?.0;
         self.known_host(jid.domain()).map(|_| jid)

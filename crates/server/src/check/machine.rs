@@ -94,15 +94,8 @@ fn space(dir: &Path, subject: &str) -> Option<Finding> {
 /// Looks whether each address can be listened on, or is held by our own running server.
 pub fn ports(config: &Config, running: Option<&Status>) -> Vec<Finding> {
     let listen = &config.listen;
-    let listeners = [
-        ("c2s", &listen.c2s),
-        ("c2s_tls", &listen.c2s_tls),
-        ("s2s", &listen.s2s),
-        ("s2s_tls", &listen.s2s_tls),
-        ("http", &listen.http),
-        ("https", &listen.https),
-        ("component", &listen.component),
-    ];
+    // The others are not opened by this version.
+    let listeners = [("c2s", &listen.c2s), ("c2s_tls", &listen.c2s_tls)];
     let mut findings = Vec::new();
     for (name, addresses) in listeners {
         for address in addresses {

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use verona_core::store::error::{Fault, StoreError};
+
 use crate::check::finding::{Finding, Level, text};
 use crate::check::{certificates, config as config_check, machine};
 use crate::command::args::Json;
@@ -11,7 +13,10 @@ use crate::command::running::ask_status;
 use crate::config::load::Config;
 use crate::config::problem::Problems;
 use crate::control::protocol::Status;
+use crate::settings::hosts;
 use crate::storage;
+
+const WILL_NOT_START: &str = "mend this line; `verona serve` will not start";
 
 /// Looks at everything and tells it; fails when there is an error among it.
 pub fn run(config: Result<Config, Problems>, args: Json) -> Result<(), Failure> {
@@ -37,12 +42,17 @@ fn broken(problem: &crate::config::problem::Problem) -> Finding {
         Some(line) => format!("config {place}:{line}"),
         None => format!("config {place}"),
     };
-    Finding::error(subject, &problem.message, "mend this line; `verona serve` will not start")
+    Finding::error(subject, &problem.message, WILL_NOT_START)
 }
 
 fn look(config: &Config) -> Vec<Finding> {
     let running = ask_status(config).ok();
     let mut findings = config_check::look(config);
+    // What only the modules can judge: their own sections.
+    if let Err(problem) = hosts(config) {
+        let subject = "config, the sections of the modules";
+        findings.push(Finding::error(subject, problem, WILL_NOT_START));
+    }
     findings.extend(machine::data_dir(config));
     findings.extend(store(config, running.as_ref()));
     findings.extend(certificates::look(config, SystemTime::now()));
@@ -63,18 +73,28 @@ fn store(config: &Config, running: Option<&Status>) -> Option<Finding> {
         return Some(Finding::ok(subject, "in use by the running server"));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let opened = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
+    let opened = runtime.map_err(|error| StoreError::new(Fault::Io, error)).and_then(|runtime| {
         runtime.block_on(async {
-            let store = storage::open(config).map_err(|error| error.to_string())?;
-            store.close().await;
+            storage::open(config)?.close().await;
             Ok(())
         })
     });
     Some(match opened {
         Ok(()) => Finding::ok(subject, "can be opened"),
-        Err(error) => {
-            let cure = "if the file is damaged, restore it from a backup; keep the damaged one";
-            Finding::error(subject, error, cure)
-        }
+        Err(error) => Finding::error(subject, error.to_string(), cure(error.fault)),
     })
+}
+
+fn cure(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Full => "make room, or move data_dir to a larger disk",
+        Fault::Damaged => "restore the file from a backup; keep the damaged one",
+        Fault::Io => {
+            "let the user of the server read and write it, and look into the log of the system for \
+             errors of the disk"
+        }
+        Fault::Unusable | Fault::Closed | Fault::Refused => {
+            "`verona serve` will not start before this is mended"
+        }
+    }
 }

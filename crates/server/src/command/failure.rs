@@ -29,6 +29,11 @@ impl Failure {
         Self { code: 1, message: String::new() }
     }
 
+    /// The failure with one more line.
+    pub fn with(self, line: impl fmt::Display) -> Self {
+        Self { code: self.code, message: format!("{}\n{line}", self.message) }
+    }
+
     /// Whether the reason has been told already.
     pub fn is_told(&self) -> bool {
         self.message.is_empty()

@@ -40,7 +40,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
     };
     let config = config.map_err(refused)?;
     match command {
-        Command::Serve => serve::run(config),
+        Command::Serve => {
+            let look = hint(&config);
+            serve::run(config).map_err(|failure| failure.with(look))
+        }
         Command::Account(command) => account::run(&config, command),
         Command::Check(_) => Ok(()),
         Command::Config(args::Config::Show(args)) => print(&shown(&config, args)?),
@@ -56,6 +59,12 @@ fn load(file: Option<PathBuf>) -> Result<Config, Problems> {
         Some(file) => Config::load(&file, MODULES),
         None => Ok(Config::builtin()),
     }
+}
+
+/// Where one who cannot start finds out more.
+fn hint(config: &Config) -> String {
+    let file = config.file.as_ref().map(|file| format!(" --config {}", file.display()));
+    format!("`verona check{}` says what is wrong and what mends it", file.unwrap_or_default())
 }
 
 fn refused(problems: Problems) -> Failure {

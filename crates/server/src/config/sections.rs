@@ -150,15 +150,15 @@ section! {
         c2s: Vec<SocketAddr> = everywhere(5222);
         /// Clients, with TLS from the first byte (XEP-0368).
         c2s_tls: Vec<SocketAddr> = everywhere(5223);
-        /// Other servers, beginning in plaintext with STARTTLS.
+        /// Other servers, beginning in plaintext with STARTTLS. Not opened by this version yet.
         s2s: Vec<SocketAddr> = everywhere(5269);
-        /// Other servers, with TLS from the first byte (XEP-0368).
+        /// Other servers, with TLS from the first byte (XEP-0368). Not opened by this version yet.
         s2s_tls: Vec<SocketAddr> = everywhere(5270);
-        /// HTTP without TLS, for a reverse proxy on the same machine.
+        /// HTTP without TLS, for a reverse proxy on the same machine. Not opened by this version yet.
         http: Vec<SocketAddr> = here(5280);
-        /// HTTP with TLS: WebSocket, BOSH, uploads.
+        /// HTTP with TLS: WebSocket, BOSH, uploads. Not opened by this version yet.
         https: Vec<SocketAddr> = everywhere(5443);
-        /// External components (XEP-0114).
+        /// External components (XEP-0114). Not opened by this version yet.
         component: Vec<SocketAddr> = here(5347);
     }
 }
@@ -166,7 +166,8 @@ section! {
 section! {
     /// Where everything is kept.
     "[storage]" Storage {
-        /// `sqlite:FILE`, relative to the data directory, or `postgres://USER:PASSWORD@HOST/DATABASE`.
+        /// `sqlite:FILE`, relative to the data directory, or `postgres://USER:PASSWORD@HOST/DATABASE`,
+        /// which this version cannot use yet.
         /// `memory:` keeps nothing longer than the process lives, for tests.
         url: StorageUrl = StorageUrl::Sqlite("verona.db".into());
     }
@@ -255,7 +256,7 @@ section! {
 }
 
 section! {
-    /// One section for each external component (XEP-0114).
+    /// One section for each external component (XEP-0114). Not used by this version yet.
     "[[component]]" Component {
         /// The domain of the component, as in `irc.example.org`.
         domain: Domain;
@@ -265,7 +266,7 @@ section! {
 }
 
 section! {
-    /// Other servers.
+    /// Other servers. Not used by this version yet.
     "[s2s]" S2s {
         /// Where to connect for a domain instead of asking DNS, for tests and private networks:
         /// `{ "montague.lit" = "10.0.0.2:5269" }`.
@@ -279,7 +280,7 @@ section! {
 }
 
 section! {
-    /// How names are looked up.
+    /// How names are looked up. Not used by this version yet.
     "[dns]" Dns {
         /// The DNS servers to ask; empty means those of the system.
         servers: Vec<SocketAddr> = Vec::new();

@@ -73,12 +73,14 @@ impl StreamError {
 
     /// The error as it goes over a stream whose header binds the prefix `stream` (RFC 6120 §4.9.2).
     pub fn to_xml(&self) -> String {
+        // by hand: the prefix is bound by the stream header.
         format!("<stream:error>{}</stream:error>", self.content())
     }
 
     /// The error as it goes over WebSocket, where no header binds a prefix (RFC 7395 §3.3.3).
     pub fn to_framed_xml(&self) -> String {
         let streams = ns::STREAMS;
+        // by hand: clients look for this prefix.
         format!("<stream:error xmlns:stream='{streams}'>{}</stream:error>", self.content())
     }
 

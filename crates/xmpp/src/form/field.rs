@@ -1,5 +1,8 @@
 //! The types of forms and fields.
 
+/// The field that says what a form is about (XEP-0068 §3.1).
+pub const FORM_TYPE: &str = "FORM_TYPE";
+
 /// What a form is for (XEP-0004 §3.1).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum FormType {

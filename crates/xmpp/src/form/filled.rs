@@ -6,8 +6,7 @@ use std::ops::RangeInclusive;
 
 use verona_xml::Element;
 
-use super::FORM_TYPE;
-use super::field::{FieldType, FormType};
+use super::field::{FORM_TYPE, FieldType, FormType};
 use crate::date;
 use crate::error::{Condition, StanzaError};
 use crate::jid::Jid;

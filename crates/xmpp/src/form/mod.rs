@@ -7,9 +7,6 @@ mod field;
 mod filled;
 mod write;
 
-pub use field::{FieldType, FormType};
+pub use field::{FORM_TYPE, FieldType, FormType};
 pub use filled::{Filled, FilledField};
 pub use write::{Field, Form, Validation};
-
-/// The field that says what a form is about (XEP-0068 §3.1).
-pub const FORM_TYPE: &str = "FORM_TYPE";

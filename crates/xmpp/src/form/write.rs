@@ -4,8 +4,7 @@ use std::borrow::Cow;
 
 use verona_xml::Writer;
 
-use super::FORM_TYPE;
-use super::field::{FieldType, FormType};
+use super::field::{FORM_TYPE, FieldType, FormType};
 use crate::date;
 use crate::jid::Jid;
 use crate::ns;

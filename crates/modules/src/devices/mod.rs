@@ -1,0 +1,4 @@
+//! For who has several devices, or one that sleeps in a pocket.
+
+pub mod carbons;
+pub mod client_state;
