@@ -455,7 +455,16 @@ async fn long_tokens_take_time_in_proportion(fortress: Arc<Fortress>) {
 
 /// Welch's t over two samples without the slowest tenth, which other work on the machine causes.
 fn difference(mut one: Vec<f64>, mut other: Vec<f64>) -> f64 {
-    for s in [&mut one, &mut other] { s.sort_by(f64::total_cmp); println!("    {} p10 {:.1} p50 {:.1} p90 {:.1} us", s.len(), s[s.len()/10]*1e6, s[s.len()/2]*1e6, s[s.len()*9/10]*1e6); }
+    for s in [&mut one, &mut other] {
+        s.sort_by(f64::total_cmp);
+        println!(
+            "    {} p10 {:.1} p50 {:.1} p90 {:.1} us",
+            s.len(),
+            s[s.len() / 10] * 1e6,
+            s[s.len() / 2] * 1e6,
+            s[s.len() * 9 / 10] * 1e6
+        );
+    }
     let moments = |sample: &mut Vec<f64>| {
         sample.sort_by(f64::total_cmp);
         sample.truncate(sample.len() * 9 / 10);
