@@ -160,7 +160,7 @@ impl Server {
 }
 
 fn write_down(sleeper: &mut Sleeper) -> Option<Vec<u8>> {
-    let Sleeper { seat, managed } = sleeper;
+    let Sleeper { seat, managed, .. } = sleeper;
     let waiting = seat.link.mailbox.take_asleep();
     managed.sent(&waiting.bytes, &waiting.ends);
     let state = seat.account.turn();

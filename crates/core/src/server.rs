@@ -31,7 +31,7 @@ use crate::limits::Limits;
 use crate::link::Link;
 use crate::login::guard::LoginGuard;
 use crate::login::hashing::Hashing;
-use crate::sleepers::Sleepers;
+use crate::sleepers::{Alarm, Sleepers};
 
 use crate::questions::Questions;
 use crate::stanza_id::StanzaIds;
@@ -255,6 +255,8 @@ pub struct Sleeper {
     pub seat: Seat,
     /// Its counters, and what the client has not acknowledged.
     pub managed: Managed,
+    /// What ends it when nobody comes.
+    pub alarm: Alarm,
 }
 
 /// A bound session as the one who owns it sees it.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::limits::ENDED_SESSIONS_MAX;
 
@@ -29,6 +30,31 @@ pub enum Known<Sleeper, Seat> {
     Ended(u32),
     /// Nothing.
     Unknown,
+}
+
+/// The task that ends a session which sleeps for too long; it stops when this is dropped, so that
+/// who wakes and sleeps again and again leaves none behind, and is not woken by an old one.
+#[derive(Debug)]
+pub struct Alarm(Option<AbortHandle>);
+
+impl Alarm {
+    /// Watches over a task.
+    pub fn of(task: &JoinHandle<()>) -> Self {
+        Self(Some(task.abort_handle()))
+    }
+
+    /// Lets the task run: it rings.
+    pub fn ring(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -119,7 +119,7 @@ pub async fn resume(
         Ok(sleeper) => sleeper,
         Err(refused) => return Ok(Err(failed(refused.condition, refused.handled))),
     };
-    let Sleeper { seat, mut managed } = *sleeper;
+    let Sleeper { seat, mut managed, .. } = *sleeper;
     let h = request.attr("h").and_then(|h| h.parse().ok()).unwrap_or_default();
     match managed.acknowledged(h) {
         Ok(taken) => keep::taken(server, &seat.account, &taken),

@@ -31,13 +31,10 @@ pub async fn serve(server: Arc<Server>, wire: Box<dyn Wire>, known: Box<dyn FnOn
 
 async fn negotiate(server: Arc<Server>, wire: Box<dyn Wire>) -> Option<Session> {
     let peer = wire.peer();
-    let limit = Duration::from_secs(server.policy().limits.bind_secs);
     let mut client = Client { open: Open::new(server, wire), host: None, failures: 0 };
-    let end = match tokio::time::timeout(limit, client.reach_session()).await {
-        Ok(Ok(entered)) => return Some(client.session(entered)),
-        Ok(Err(end)) => end,
-        // RFC 6120 §4.9.3.4.
-        Err(_) => End::Error(StreamError::new(StreamCondition::ConnectionTimeout)),
+    let end = match client.reach_session().await {
+        Ok(entered) => return Some(client.session(entered)),
+        Err(end) => end,
     };
     let Client { open, host, .. } = client;
     open.finish(end, host.as_ref().map(|host| &host.jid), peer).await;
@@ -258,8 +255,8 @@ impl Client {
         loop {
             let tree = self.open.element().await?;
             match legacy::answer(&mut self.open, &host, &tree).await? {
-                legacy::Outcome::Bound(seat) => {
-                    return Ok(Entered { seat, managed: None, first: Vec::new() });
+                legacy::Outcome::Bound(seat, answer) => {
+                    return Ok(Entered { seat, managed: None, first: answer.into() });
                 }
                 legacy::Outcome::Refused => self.failed()?,
                 legacy::Outcome::Answered => {}

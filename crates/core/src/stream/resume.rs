@@ -13,7 +13,7 @@ use crate::limits::{RESUME_SECS_MAX, YIELD_SECS};
 use crate::link::Link;
 use crate::mailbox::Order;
 use crate::server::{Seat, Server, Sleeper};
-use crate::sleepers::Known;
+use crate::sleepers::{Alarm, Known};
 use crate::stream::management::Managed;
 use crate::token;
 
@@ -61,36 +61,48 @@ impl Server {
 
     /// Puts a session to sleep for as long as it may be resumed.
     pub(crate) fn put_to_sleep(self: &Arc<Self>, seat: Seat, managed: Managed) {
-        let limit = Duration::from_secs(managed.resume_secs.into());
+        // Never at once: the session has to be among the sleepers when the alarm rings.
+        let limit = Duration::from_secs(managed.resume_secs.max(1).into());
         let (id, account) = (managed.id.clone(), seat.account.owner.clone());
         seat.link.mailbox.fall_asleep();
         keep::tell(self, &seat.account, &mut seat.account.turn());
         tracing::info!(jid = %seat.link.jid, secs = managed.resume_secs, "session sleeps");
-        let link = seat.link.clone();
-        let owner = seat.account.clone();
-        self.sleepers.asleep(&id, &account, Box::new(Sleeper { seat, managed }));
-        let server = self.clone();
+        let (link, owner) = (seat.link.clone(), seat.account.clone());
+        let (server, of, asleep) = (self.clone(), account.clone(), link.clone());
+        let task = tokio::spawn(async move {
+            tokio::time::sleep(limit).await;
+            if let Some((seat, managed, alarm)) = server.wake(&of, &asleep) {
+                alarm.ring();
+                server.lay_to_rest(&seat, managed).await;
+            }
+        });
+        let alarm = Alarm::of(&task);
+        self.sleepers.asleep(&id, &account, Box::new(Sleeper { seat, managed, alarm }));
         // Looked at when it is among the sleepers: who removes or disables the account looks there
         // when it has marked the account.
         let ends = {
             let state = owner.turn();
             state.gone || state.disabled
         };
-        tokio::spawn(async move {
-            if !ends {
-                tokio::time::sleep(limit).await;
-            }
-            server.end_sleeper(&account, &link).await;
-        });
+        if ends {
+            let server = self.clone();
+            tokio::spawn(async move { server.end_sleeper(&account, &link).await });
+        }
     }
 
     /// Ends a sleeping session: contacts see it leave, and what it did not get goes on by the rules,
     /// once (§4). Nothing happens when it has been resumed.
     pub(crate) async fn end_sleeper(self: &Arc<Self>, account: &str, link: &Arc<Link>) {
-        let meant = |sleeper: &Sleeper| Arc::ptr_eq(&sleeper.seat.link, link);
-        if let Some(sleeper) = self.sleepers.take_where(account, meant) {
-            self.lay_to_rest(&sleeper.seat, sleeper.managed).await;
+        if let Some((seat, managed, _)) = self.wake(account, link) {
+            self.lay_to_rest(&seat, managed).await;
         }
+    }
+
+    /// Takes a session out of those that sleep.
+    fn wake(&self, account: &str, link: &Arc<Link>) -> Option<(Seat, Managed, Alarm)> {
+        let meant = |sleeper: &Sleeper| Arc::ptr_eq(&sleeper.seat.link, link);
+        let sleeper = self.sleepers.take_where(account, meant)?;
+        Some((sleeper.seat, sleeper.managed, sleeper.alarm))
     }
 
     /// Ends a managed session for good.

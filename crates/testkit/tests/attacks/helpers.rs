@@ -11,6 +11,11 @@ use verona_testkit::raw::Raw;
 /// The namespace of SASL (RFC 6120 §6).
 pub const NS_SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 
+/// The mechanisms of SCRAM without channel binding.
+pub const SCRAM: [&str; 3] = ["SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"];
+/// What a client would make up at random.
+pub const NONCE: &str = "fyko+d2lbbFgONRv9qkxdawL";
+
 /// The domain that most attacks are for.
 pub const HOST: &str = "capulet.lit";
 
@@ -95,4 +100,23 @@ pub async fn failure(raw: &mut Raw) -> String {
     let node = raw.element().await.unwrap();
     assert!(node.is("failure", NS_SASL), "no failure: {node}");
     node.children().map(|child| child.name.clone()).next().unwrap_or_default()
+}
+
+/// The first message of each mechanism, with an authorization identity.
+pub fn openings(who: &Address, authzid: &str, password: &str) -> Vec<(String, Vec<u8>)> {
+    let mut all =
+        vec![("PLAIN".to_owned(), format!("{authzid}\0{}\0{password}", who.local).into_bytes())];
+    let escaped = authzid.replace('=', "=3D").replace(',', "=2C");
+    for mechanism in SCRAM {
+        for (flag, name) in [
+            ("n", mechanism.to_owned()),
+            ("p=tls-server-end-point", format!("{mechanism}-PLUS")),
+            ("p=tls-exporter", format!("{mechanism}-PLUS")),
+        ] {
+            let authzid = if escaped.is_empty() { String::new() } else { format!("a={escaped}") };
+            let message = format!("{flag},{authzid},n={},r={NONCE}", who.local);
+            all.push((name, message.into_bytes()));
+        }
+    }
+    all
 }

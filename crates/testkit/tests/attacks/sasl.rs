@@ -13,10 +13,9 @@ use verona_testkit::raw::Raw;
 use verona_testkit::sasl::Proof;
 use verona_testkit::tls::{Wish, wrap_as};
 
-use crate::helpers::{HOST, NS_SASL, at, auth, failure, header, nobody, refused_at};
-
-const SCRAM: [&str; 3] = ["SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"];
-const NONCE: &str = "fyko+d2lbbFgONRv9qkxdawL";
+use crate::helpers::{
+    HOST, NONCE, NS_SASL, SCRAM, at, auth, failure, header, nobody, openings, refused_at,
+};
 
 cases![
     a_mechanism_that_is_not_offered_is_invalid,
@@ -151,25 +150,6 @@ async fn scram_ships_first_and_no_plain_without_tls(fortress: Arc<Fortress>) {
         }
         assert_eq!(mechanisms.last().map(String::as_str), Some("PLAIN"));
     }
-}
-
-/// The first message of each mechanism, with an authorization identity.
-fn openings(who: &Address, authzid: &str, password: &str) -> Vec<(String, Vec<u8>)> {
-    let mut all =
-        vec![("PLAIN".to_owned(), format!("{authzid}\0{}\0{password}", who.local).into_bytes())];
-    let escaped = authzid.replace('=', "=3D").replace(',', "=2C");
-    for mechanism in SCRAM {
-        for (flag, name) in [
-            ("n", mechanism.to_owned()),
-            ("p=tls-server-end-point", format!("{mechanism}-PLUS")),
-            ("p=tls-exporter", format!("{mechanism}-PLUS")),
-        ] {
-            let authzid = if escaped.is_empty() { String::new() } else { format!("a={escaped}") };
-            let message = format!("{flag},{authzid},n={},r={NONCE}", who.local);
-            all.push((name, message.into_bytes()));
-        }
-    }
-    all
 }
 
 async fn nobody_logs_in_as_another_in_any_mechanism(fortress: Arc<Fortress>) {
