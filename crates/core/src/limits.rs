@@ -213,6 +213,10 @@ pub const ASLEEP_BYTES_MAX: usize = 1024 * 1024;
 /// Seconds for which a session is kept for its client to resume it.
 pub const RESUME_SECS_MAX: u32 = 600;
 
+/// Characters of each name that a client gives itself and that are kept: enough for a line in a list
+/// of devices.
+pub const USER_AGENT_CHARS_MAX: usize = 100;
+
 /// Stanzas that are sent before an acknowledgement is asked for. One: what is not acknowledged when
 /// a client leaves is delivered again, so little should be.
 pub const ASK_AFTER_STANZAS: usize = 1;

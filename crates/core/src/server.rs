@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
-use verona_xml::{Tree, Writer};
+use verona_xml::{Element, Tree, Writer};
 use verona_xmpp::error::{Condition, StanzaError};
 use verona_xmpp::jid::Jid;
 use verona_xmpp::sasl::decoy::Decoy;
@@ -284,6 +284,8 @@ pub struct Registry {
     pub(crate) chores: Vec<Chore>,
 
     pub(crate) nonzas: Vec<(&'static str, &'static str, Hearing)>,
+    pub(crate) inline: Vec<(&'static str, &'static str, Inlining)>,
+    pub(crate) bound: Vec<Bounding>,
     /// What modules keep in memory with each account.
     pub parts: Vec<PartSpec>,
 }
@@ -297,6 +299,8 @@ pub(crate) type Registering = Box<dyn Fn(BeforeLogin) -> Answer + Send + Sync>;
 pub(crate) type Chore = Box<dyn Fn(Arc<Server>, Arc<Host>) -> BoxFuture<'static, ()> + Send + Sync>;
 pub(crate) type Describing = Box<dyn Fn(&mut Writer) + Send + Sync>;
 pub(crate) type Hearing = Box<dyn Fn(&Seat) + Send + Sync>;
+pub(crate) type Inlining = Box<dyn Fn(&mut Inline<'_>) + Send + Sync>;
+pub(crate) type Bounding = Box<dyn Fn(Arc<Server>, Seat) -> Answer + Send + Sync>;
 
 /// What is asked, as modules registered it.
 #[derive(Eq, Hash, PartialEq)]
@@ -399,6 +403,19 @@ pub struct Offering<'a> {
     pub limits: &'a Limits,
     /// Where features are written.
     pub writer: &'a mut Writer,
+}
+
+/// Something that a client asks for as it binds its resource (XEP-0386 §3.2), within the turn of its
+/// account in which that happens.
+pub struct Inline<'a> {
+    /// The session; nothing has reached it yet.
+    pub seat: &'a Seat,
+    /// The account's state, with the resource.
+    pub state: &'a mut State,
+    /// The element that asks.
+    pub request: Element<'a>,
+    /// Where an answer may be written.
+    pub answer: &'a mut Writer,
 }
 
 /// An IQ on a stream that is not logged in.

@@ -12,6 +12,7 @@ use crate::account::roster::Roster;
 use crate::account::waiting::LogState;
 use crate::link::Link;
 use crate::store::shape::{Entry, Table};
+use crate::stream::user_agent::UserAgent;
 
 /// An account's state, changed only within its turns.
 #[derive(Debug, Default)]
@@ -49,6 +50,8 @@ pub struct Resource {
     pub interested: bool,
     /// To whom it sent directed presence (RFC 6121 §4.6).
     pub directed: Vec<Jid>,
+    /// What its client told of itself, for the account's owner alone.
+    pub agent: Option<Box<UserAgent>>,
     /// What modules have noted of it, by name.
     marks: SmallVec<[Cow<'static, str>; 1]>,
 }
@@ -128,6 +131,7 @@ impl Resource {
             priority: 0,
             interested: false,
             directed: Vec::new(),
+            agent: None,
             marks: SmallVec::new(),
         }
     }

@@ -13,8 +13,8 @@ use crate::hooks::decision::{Direction, Phase, Verdict};
 use crate::hooks::place::{Stage, Target};
 use crate::hooks::reply::{Answer, IqResult};
 use crate::server::{
-    Answering, BeforeLogin, Change, Host, Key, Offering, Passage, Registering, Registry, Request,
-    Seat, Server,
+    Answering, BeforeLogin, Bounding, Change, Host, Inline, Key, Offering, Passage, Registering,
+    Registry, Request, Seat, Server,
 };
 use crate::store::shape::Table;
 
@@ -47,6 +47,11 @@ impl<'a, M: Send + Sync + 'static> Hooks<'a, M> {
         loaded: &'static [Table],
     ) -> Self {
         Self { registry, module, loaded }
+    }
+
+    /// The instance, for hooks that depend on its settings.
+    pub fn module(&self) -> &M {
+        &self.module
     }
 
     /// Answers IQs of type get with this element.
@@ -149,6 +154,29 @@ impl<'a, M: Send + Sync + 'static> Hooks<'a, M> {
         self.registry.nonzas.push((ns, name, Box::new(move |seat| hear(&module, seat))));
     }
 
+    /// Turns something on that a client may ask for as it binds its resource, with this element
+    /// (XEP-0386 §3.1, §3.2). The namespace is announced as the feature.
+    pub fn inline(
+        &mut self,
+        ns: &'static str,
+        name: &'static str,
+        enable: fn(&M, &mut Inline<'_>),
+    ) {
+        let module = self.module.clone();
+        self.registry.inline.push((ns, name, Box::new(move |asked| enable(&module, asked))));
+    }
+
+    /// Tells a client more about its account when it has bound its resource by XEP-0386 (§3.2.1).
+    pub fn bound<F>(&mut self, tell: fn(Arc<M>, Arc<Server>, Seat) -> F)
+    where
+        F: Future<Output = IqResult> + Send + 'static,
+    {
+        let module = self.module.clone();
+        let boxed: Bounding =
+            Box::new(move |server, seat| Box::pin(tell(module.clone(), server, seat)));
+        self.registry.bound.push(boxed);
+    }
+
     /// Keeps a value in memory with each account, made from the entries of the manifest's `loaded`
     /// tables; an account without entries has none.
     pub fn part<P: Part>(&mut self) {
@@ -214,6 +242,27 @@ impl Registry {
         let ns = request.iq.payload()?.ns;
         let (_, answer) = self.before_login.iter().find(|(of, _)| *of == ns)?;
         Some(answer(request))
+    }
+
+    /// The features that a client may turn on as it binds its resource, each once.
+    pub fn inline_features(&self) -> Vec<&'static str> {
+        let mut features: Vec<_> = self.inline.iter().map(|(ns, _, _)| *ns).collect();
+        features.sort_unstable();
+        features.dedup();
+        features
+    }
+
+    /// Turns on what an element asks for; what no module knows is passed over.
+    pub fn inline(&self, asked: &mut Inline<'_>) {
+        let request = asked.request;
+        if let Some((_, _, enable)) = self.inline.iter().find(|of| request.is(of.1, of.0)) {
+            enable(asked);
+        }
+    }
+
+    /// What modules tell a client that has bound its resource.
+    pub fn bound(&self, server: &Arc<Server>, seat: &Seat) -> Vec<Answer> {
+        self.bound.iter().map(|tell| tell(server.clone(), seat.clone())).collect()
     }
 
     /// Writes what modules add to disco#info.

@@ -9,8 +9,7 @@ use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
 use verona_xmpp::stanza::{IqType, Kind, Stanza};
 
-use crate::account::Account;
-use crate::account::state::Resource;
+use crate::account::state::{Resource, State};
 use crate::account::{backlog, keep};
 use crate::link::Link;
 use crate::mailbox::Order;
@@ -67,8 +66,8 @@ pub async fn until_bound(open: &mut Open, host: &Arc<Host>, account: &Jid) -> Re
                 writer.start("bind", ns::BIND).start("jid", ns::BIND).text(seat.link.jid.as_str());
                 writer.end().end();
                 let answer = iq.result(&writer.finish());
-                open.send(answer.text()).await?;
-                return Ok(Entered { seat, managed: None, first: Vec::new() });
+                // The session writes it, so that it is the session that ends when that fails.
+                return Ok(Entered { seat, managed: None, first: answer.text().into() });
             }
             Err(error) => {
                 if let Some(answer) = iq.error_answer(&error) {
@@ -89,18 +88,41 @@ async fn enter_managed(
         open.send(&failed(Condition::UnexpectedRequest, None)).await?;
         return Ok(None);
     }
-    let server = open.server.clone();
+    match resume(&open.server.clone(), account, request).await? {
+        Ok(Resumed { mut entered, answer }) => {
+            entered.first.splice(..0, answer.into_bytes());
+            Ok(Some(entered))
+        }
+        Err(refused) => {
+            open.send(&refused).await?;
+            Ok(None)
+        }
+    }
+}
+
+/// A session that goes on.
+pub struct Resumed {
+    /// The session; what the client has not acknowledged is written first.
+    pub entered: Entered,
+    /// What the client is told before that.
+    pub answer: String,
+}
+
+/// Takes a session over for its client (XEP-0198 §5). The inner error is what the client is told
+/// when it cannot be resumed.
+pub async fn resume(
+    server: &Arc<Server>,
+    account: &Jid,
+    request: Element<'_>,
+) -> Result<Result<Resumed, String>, End> {
     let sleeper = match server.resume(account.as_str(), request).await {
         Ok(sleeper) => sleeper,
-        Err(refused) => {
-            open.send(&failed(refused.condition, refused.handled)).await?;
-            return Ok(None);
-        }
+        Err(refused) => return Ok(Err(failed(refused.condition, refused.handled))),
     };
     let Sleeper { seat, mut managed } = *sleeper;
     let h = request.attr("h").and_then(|h| h.parse().ok()).unwrap_or_default();
     match managed.acknowledged(h) {
-        Ok(taken) => keep::taken(&server, &seat.account, &taken),
+        Ok(taken) => keep::taken(server, &seat.account, &taken),
         Err(error) => {
             server.put_to_sleep(seat, managed);
             return Err(End::Error(error));
@@ -109,15 +131,20 @@ async fn enter_managed(
     let mut writer = Writer::new(ns::CLIENT);
     writer.start("resumed", ns::SM).attr("previd", &managed.id);
     writer.attr("h", &managed.received.to_string()).end();
-    let mut first = writer.finish().into_bytes();
-    first.extend_from_slice(&managed.unacked_text());
+    let first = managed.unacked_text();
     managed.told = managed.received;
     managed.asked = false;
     seat.link.mailbox.wake_up();
     server.sleepers.awake(&managed.id, &seat.account.owner, seat.clone());
     server.returns(&seat).await;
+<<<<<<< HEAD
     tracing::info!(stream = %open.id, jid = %seat.link.jid, "session resumed");
     Ok(Some(Entered { seat, managed: Some(Box::new(managed)), first }))
+=======
+    tracing::info!(jid = %seat.link.jid, "session resumed");
+    let entered = Entered { seat, managed: Some(Box::new(managed)), first };
+    Ok(Ok(Resumed { entered, answer: writer.finish() }))
+>>>>>>> sasl2
 }
 
 /// Binds a resource to an account; without a wish, or with an empty one, the server chooses
@@ -129,38 +156,60 @@ pub async fn bind(
     account: &Jid,
     wanted: Option<&str>,
 ) -> Result<Seat, StanzaError> {
-    let jid = match wanted.filter(|wanted| !wanted.is_empty()) {
-        Some(wanted) => account
-            .with_resource(wanted)
+    let wish = Wish { host, account, resource: wanted };
+    bind_with(server, wish, |_, _| ()).await
+}
+
+/// Which resource is to be bound to which account.
+pub struct Wish<'a> {
+    /// The account's host.
+    pub host: &'a Arc<Host>,
+    /// The bare JID.
+    pub account: &'a Jid,
+    /// The resourcepart; None or empty when the server is to choose.
+    pub resource: Option<&'a str>,
+}
+
+/// Binds a resource and prepares it in the same turn, so that nothing reaches it before.
+pub async fn bind_with(
+    server: &Arc<Server>,
+    wish: Wish<'_>,
+    prepare: impl FnOnce(&mut State, &Seat) + Send,
+) -> Result<Seat, StanzaError> {
+    let Wish { host, account, resource } = wish;
+    let jid = match resource.filter(|resource| !resource.is_empty()) {
+        Some(resource) => account
+            .with_resource(resource)
             .map_err(|_| StanzaError::new(Condition::BadRequest).text("resource is not allowed"))?,
         // §7.6: random, so that nobody can guess a full JID.
         None => account.with_resource(&token::random()).map_err(StanzaError::from)?,
     };
     let account = server.account(account).await?;
     let Some(account) = account else { return Err(StanzaError::new(Condition::NotAuthorized)) };
+    let link = Arc::new(Link::new(jid, server.clock.uptime_secs()));
+    let seat = Seat { link, account, host: host.clone() };
     let mut trail = Trail::default();
-    let link = take_place(server, host, &account, jid, &mut trail)?;
+    take_place(server, &seat, &mut trail, prepare)?;
     if let Step::Later(later) = server.carry_out(trail) {
         later.await;
     }
-    Ok(Seat { link, account, host: host.clone() })
+    Ok(seat)
 }
 
 /// Adds the resource to its account once nobody else holds it. Between the end of one who does and
 /// the account's next turn another may have come, so each turn looks anew.
 fn take_place(
     server: &Arc<Server>,
-    host: &Arc<Host>,
-    account: &Arc<Account>,
-    jid: Jid,
+    seat: &Seat,
     trail: &mut Trail,
-) -> Result<Arc<Link>, StanzaError> {
+    prepare: impl FnOnce(&mut State, &Seat),
+) -> Result<(), StanzaError> {
     loop {
-        let mut state = account.turn();
+        let mut state = seat.account.turn();
         if state.gone || state.disabled {
             return Err(StanzaError::new(Condition::NotAuthorized));
         }
-        let taken = jid.resource().and_then(|name| state.place_of(name));
+        let taken = seat.link.jid.resource().and_then(|name| state.place_of(name));
         let Some(old) = taken.and_then(|place| state.resources.get(place)) else {
             let limits = &server.policy().limits;
             if state.resources.len() >= limits.resources_per_account && !limits.unlimited {
@@ -168,17 +217,13 @@ fn take_place(
                     StanzaError::new(Condition::ResourceConstraint).text("too many resources")
                 );
             }
-            let link = Arc::new(Link::new(jid, server.clock.uptime_secs()));
-            state.resources.push(Resource::new(link.clone()));
-            return Ok(link);
+            state.resources.push(Resource::new(seat.link.clone()));
+            prepare(&mut state, seat);
+            return Ok(());
         };
-        let old = Seat { link: old.link.clone(), account: account.clone(), host: host.clone() };
+        let old = Seat { link: old.link.clone(), ..seat.clone() };
         drop(state);
-        old.link.mailbox.order(Order::End(StreamError::new(StreamCondition::Conflict)));
-        server.leave(&old, trail);
-        let (server, owner) = (server.clone(), account.owner.clone());
-        // When it sleeps, nobody reads the order; what it did not get goes on by the rules.
-        tokio::spawn(async move { server.end_sleeper(&owner, &old.link).await });
+        server.supersede(&old, trail);
     }
 }
 
@@ -193,6 +238,15 @@ impl Server {
         let gone = Stanza::presence(Some("unavailable"), &seat.link.jid, None, None);
         self.becomes_unavailable(seat, &gone, trail);
         seat.account.turn().resources.retain(|resource| !Arc::ptr_eq(&resource.link, &seat.link));
+    }
+
+    /// Ends a session whose place another takes (RFC 6120 §7.7.2.2).
+    pub(crate) fn supersede(self: &Arc<Self>, old: &Seat, trail: &mut Trail) {
+        old.link.mailbox.order(Order::End(StreamError::new(StreamCondition::Conflict)));
+        self.leave(old, trail);
+        let (server, old) = (self.clone(), old.clone());
+        // When it sleeps, nobody reads the order; what it did not get goes on by the rules.
+        tokio::spawn(async move { server.end_sleeper(&old.account.owner, &old.link).await });
     }
 
     /// Ends a session: who is concerned hears of it.

@@ -13,9 +13,10 @@ use crate::server::{Host, Server};
 use crate::stream::bind::Entered;
 use crate::stream::features::{self, Offers};
 use crate::stream::open::{End, Incoming, Open};
+use crate::stream::sasl2::{self, Reached};
 use crate::stream::session::Session;
 use crate::stream::wire::{Gone, Wire};
-use crate::stream::{bind, legacy, login, sasl2};
+use crate::stream::{bind, legacy, login};
 use crate::token;
 
 /// Serves a client's connection until it ends. `known` is called when somebody has logged in.
@@ -49,6 +50,8 @@ enum LoggedIn {
     Anew(Jid),
     /// Its stream goes on (XEP-0388 §2.6.1).
     GoesOn(Jid),
+    /// It has a session.
+    Entered(Entered),
 }
 
 /// A client that is not bound.
@@ -71,6 +74,7 @@ impl Client {
                 account
             }
             LoggedIn::GoesOn(account) => account,
+            LoggedIn::Entered(entered) => return Ok(entered),
         };
         let host = self.host()?;
         bind::until_bound(&mut self.open, &host, &account).await
@@ -132,8 +136,10 @@ impl Client {
         loop {
             self.answer_header(&header, true).await?;
             let host = self.host()?;
-            // XEP-0388 §2.1, RFC 6120 §4.9.3.9: an account of another domain is not found here.
-            if header.from.as_ref().is_some_and(|from| from.domain() != host.jid.domain()) {
+            // XEP-0388 §2.1, RFC 6120 §4.9.3.9: an account of another domain is not found here. What
+            // was said in plaintext does not count.
+            let from = header.from.as_ref().filter(|_| self.open.wire.is_secure());
+            if from.is_some_and(|from| from.domain() != host.jid.domain()) {
                 return Err(StreamCondition::InvalidFrom.into());
             }
             let offers = Offers::before_login(&self.open, &host, header.from.as_ref());
@@ -171,7 +177,8 @@ impl Client {
                 }
             } else if element.is("authenticate", ns::SASL2) {
                 match sasl2::authenticate(&mut self.open, &tree, offers, host).await? {
-                    Some(account) => return Ok(Some(LoggedIn::GoesOn(account))),
+                    Some(Reached::Account(account)) => return Ok(Some(LoggedIn::GoesOn(account))),
+                    Some(Reached::Session(entered)) => return Ok(Some(LoggedIn::Entered(entered))),
                     None => self.failed()?,
                 }
             } else if element.is("iq", ns::CLIENT) && offers.may_log_in {

@@ -96,7 +96,7 @@ pub fn before_login(open: &Open, host: &Host, offers: &Offers) -> String {
             writer.start("mechanism", ns::SASL).text(mechanism.name()).end();
         }
         writer.end();
-        authentication(offers, writer);
+        authentication(host, offers, writer);
         // XEP-0440 §3
         if !offers.sasl.offer.bindings().is_empty() {
             writer.start("sasl-channel-binding", NS_CHANNEL_BINDING);
@@ -114,12 +114,21 @@ pub fn before_login(open: &Open, host: &Host, offers: &Offers) -> String {
 }
 
 /// XEP-0388 §2.1: what a client may ask for along with its login.
-fn authentication(offers: &Offers, writer: &mut Writer) {
+fn authentication(host: &Host, offers: &Offers, writer: &mut Writer) {
     writer.start("authentication", ns::SASL2);
     for mechanism in offers.sasl2.offer.mechanisms() {
         writer.start("mechanism", ns::SASL2).text(mechanism.name()).end();
     }
-    writer.end();
+    writer.start("inline", ns::SASL2);
+    // XEP-0386 §3.1
+    writer.start("bind", ns::BIND2).start("inline", ns::BIND2);
+    for feature in host.registry().inline_features().into_iter().chain([ns::SM]) {
+        writer.start("feature", ns::BIND2).attr("var", feature).end();
+    }
+    writer.end().end();
+    // XEP-0198 §9.2
+    writer.empty("sm", ns::SM);
+    writer.end().end();
 }
 
 /// The features of a stream before a resource is bound.
@@ -129,10 +138,24 @@ pub fn before_bind(open: &Open, host: &Host) -> String {
         // compat(RFC 3921 clients): the session is part of binding now, asking for it does nothing.
         writer.start("session", ns::SESSION).empty("optional", ns::SESSION).end();
         writer.empty("sm", ns::SM);
-        writer.empty("ver", NS_ROSTER_VERSIONS);
-        writer.empty("sub", NS_PRE_APPROVAL);
-        offer(open, host, Stage::BeforeBind, writer);
+        after_login(open, host, writer);
     })
+}
+
+/// The features of a stream on which a resource was bound along with the login (XEP-0388 §2.6.1).
+pub fn after_bind(open: &Open, host: &Host, managed: bool) -> String {
+    write(|writer| {
+        if !managed {
+            writer.empty("sm", ns::SM);
+        }
+        after_login(open, host, writer);
+    })
+}
+
+fn after_login(open: &Open, host: &Host, writer: &mut Writer) {
+    writer.empty("ver", NS_ROSTER_VERSIONS);
+    writer.empty("sub", NS_PRE_APPROVAL);
+    offer(open, host, Stage::BeforeBind, writer);
 }
 
 fn offer(open: &Open, host: &Host, stage: Stage, writer: &mut Writer) {

@@ -2,6 +2,7 @@
 //! state does not allow cannot be called in it: [`client`] negotiates, [`session`] carries stanzas.
 
 pub mod bind;
+pub mod bind2;
 pub mod client;
 pub mod features;
 pub mod legacy;
@@ -12,4 +13,5 @@ mod pace;
 pub mod resume;
 pub mod sasl2;
 pub mod session;
+pub mod user_agent;
 pub mod wire;

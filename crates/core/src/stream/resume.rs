@@ -9,12 +9,30 @@ use verona_xmpp::error::{Condition, StreamCondition, StreamError};
 use verona_xmpp::ns;
 
 use crate::account::keep;
-use crate::limits::YIELD_SECS;
+use crate::limits::{RESUME_SECS_MAX, YIELD_SECS};
 use crate::link::Link;
 use crate::mailbox::Order;
 use crate::server::{Seat, Server, Sleeper};
 use crate::sleepers::Known;
 use crate::stream::management::Managed;
+use crate::token;
+
+/// What a client wants of a managed stream (§3).
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    /// Whether the session may be resumed.
+    pub resume: bool,
+    /// For how many seconds at most.
+    pub max_secs: Option<u32>,
+}
+
+impl Wish {
+    /// Reads the attributes of `enable`; `resume` is an XML Schema boolean.
+    pub fn read<V: AsRef<str>>(attr: impl Fn(&str) -> Option<V>) -> Self {
+        let resume = attr("resume").is_some_and(|value| matches!(value.as_ref(), "true" | "1"));
+        Self { resume, max_secs: attr("max").and_then(|value| value.as_ref().parse().ok()) }
+    }
+}
 
 /// Why a session cannot be resumed (§5, §6).
 pub struct NotResumed {
@@ -25,6 +43,22 @@ pub struct NotResumed {
 }
 
 impl Server {
+    /// Begins to manage a session's stream (§3), and gives the answer. The client's wish for the
+    /// time in seconds is met up to a bound.
+    pub(crate) fn begin_managing(&self, seat: &Seat, wish: Wish) -> (Managed, String) {
+        let secs = wish.max_secs.unwrap_or(RESUME_SECS_MAX).min(RESUME_SECS_MAX);
+        let secs = if wish.resume { secs } else { 0 };
+        let managed = Managed::new(token::random().into(), secs);
+        let mut writer = verona_xml::Writer::new(ns::CLIENT);
+        writer.start("enabled", ns::SM);
+        if secs > 0 {
+            writer.attr("id", &managed.id).attr("resume", "true").attr("max", &secs.to_string());
+            self.sleepers.awake(&managed.id, &seat.account.owner, seat.clone());
+        }
+        writer.end();
+        (managed, writer.finish())
+    }
+
     /// Puts a session to sleep for as long as it may be resumed.
     pub(crate) fn put_to_sleep(self: &Arc<Self>, seat: Seat, managed: Managed) {
         let limit = Duration::from_secs(managed.resume_secs.into());
@@ -113,9 +147,4 @@ pub fn failed(condition: Condition, handled: Option<u32>) -> String {
     }
     writer.empty(condition.name(), ns::STANZA_ERRORS).end();
     writer.finish()
-}
-
-/// An XML Schema boolean (§3).
-pub fn is_true(value: Option<&str>) -> bool {
-    matches!(value, Some("true" | "1"))
 }

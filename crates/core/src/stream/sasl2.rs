@@ -1,6 +1,8 @@
 //! XEP-0388: the login that tells the server at once what the stream is to become. The stream goes on
 //! behind it without a restart.
 
+use std::sync::Arc;
+
 use verona_xml::{Element, Tree, Writer};
 use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
@@ -10,9 +12,20 @@ use verona_xmpp::sasl::server as machine;
 use zeroize::Zeroizing;
 
 use crate::server::Host;
+use crate::stream::bind::{self, Entered, Resumed};
+use crate::stream::bind2::{self, Bound, Client};
 use crate::stream::features::{self, Offers};
 use crate::stream::login::{self, Profile, Proven};
 use crate::stream::open::{End, Open};
+use crate::stream::user_agent::UserAgent;
+
+/// What a login has led to.
+pub enum Reached {
+    /// An account without a resource.
+    Account(Jid),
+    /// A session: a new one (XEP-0386), or one that goes on (XEP-0198 §9.2).
+    Session(Entered),
+}
 
 /// Carries out one login that began with `authenticate`; None after a failure that the client was
 /// told, so that it may try again.
@@ -20,8 +33,8 @@ pub async fn authenticate(
     open: &mut Open,
     request: &Tree,
     offers: &Offers,
-    host: &Host,
-) -> Result<Option<Jid>, End> {
+    host: &Arc<Host>,
+) -> Result<Option<Reached>, End> {
     let root = request.root();
     let mechanism = root.attr("mechanism").unwrap_or_default();
     let step = match initial_response(root) {
@@ -32,11 +45,44 @@ pub async fn authenticate(
         Err(error) => login::failure(error),
     };
     let Some(proven) = login::handshake(open, step, Profile::Sasl2).await? else { return Ok(None) };
-    let mut text = success(&proven, &proven.account, &[]);
+    go_on(open, host, root, &proven).await.map(Some)
+}
+
+/// Carries out what was asked for along with the login; resuming before binding (XEP-0386 §3.2).
+async fn go_on(
+    open: &mut Open,
+    host: &Arc<Host>,
+    request: Element<'_>,
+    proven: &Proven,
+) -> Result<Reached, End> {
+    let server = open.server.clone();
+    let account = &proven.account;
+    let mut results = Vec::new();
+    if let Some(resume) = request.child("resume", ns::SM) {
+        match bind::resume(&server, account, resume).await? {
+            Ok(Resumed { mut entered, answer }) => {
+                // XEP-0198 §9.2: the session goes on at once, without features.
+                let text = success(proven, &entered.seat.link.jid, &[answer]);
+                entered.first.splice(..0, text.into_bytes());
+                return Ok(Reached::Session(entered));
+            }
+            Err(failed) => results.push(failed),
+        }
+    }
     // §2.6.1: the features follow at once.
-    text.push_str(&features::before_bind(open, host));
-    open.send(&text).await?;
-    Ok(Some(proven.account))
+    let Some(wish) = request.child("bind", ns::BIND2) else {
+        let mut text = success(proven, account, &results);
+        text.push_str(&features::before_bind(open, host));
+        open.send(&text).await?;
+        return Ok(Reached::Account(account.clone()));
+    };
+    let client = Client { host, account, agent: UserAgent::read(request) };
+    let Bound { seat, managed, answer } = bind2::bind(&server, client, wish).await?;
+    results.push(answer);
+    let mut text = success(proven, &seat.link.jid, &results);
+    text.push_str(&features::after_bind(open, host, managed.is_some()));
+    let managed = managed.map(Box::new);
+    Ok(Reached::Session(Entered { seat, managed, first: text.into_bytes() }))
 }
 
 /// §2.2: an element without text is empty data, and no element is none.
@@ -45,7 +91,7 @@ fn initial_response(request: Element<'_>) -> Result<Option<Zeroizing<Vec<u8>>>, 
     element.map(|element| login::decode(&element.text())).transpose()
 }
 
-/// §2.6.1: who is logged in, and what became of what was asked for along with it.
+/// §2.6.1: who is logged in, with the resource if there is one, and what became of what was asked for along with it.
 fn success(proven: &Proven, who: &Jid, results: &[String]) -> String {
     let mut writer = Writer::new(ns::CLIENT);
     writer.start("success", ns::SASL2);

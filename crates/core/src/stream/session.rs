@@ -20,7 +20,7 @@ use verona_xmpp::ns;
 use verona_xmpp::stanza::{NotAStanza, Stanza};
 
 use crate::account::keep;
-use crate::limits::{CLOSE_SECS, RESUME_SECS_MAX, UNCOMMITTED_PER_SESSION_MAX};
+use crate::limits::{CLOSE_SECS, UNCOMMITTED_PER_SESSION_MAX};
 use crate::mailbox::{Order, spare};
 use crate::server::{Seat, Server};
 use crate::store::error::{Fault, StoreError};
@@ -28,9 +28,8 @@ use crate::stream::bind::Entered;
 use crate::stream::management::Managed;
 use crate::stream::open::stream_error;
 use crate::stream::pace::Pace;
-use crate::stream::resume::{failed, is_true};
+use crate::stream::resume::{Wish, failed};
 use crate::stream::wire::Wire;
-use crate::token;
 use crate::trail::{Kept, Step, Trail};
 
 /// Bytes read at a time.
@@ -349,7 +348,7 @@ impl Session {
     /// XEP-0198 §3 to §6: a command of stream management on a bound stream.
     fn manage(&mut self, command: Command) -> Result<(), StreamError> {
         match (command, &mut self.managed) {
-            (Command::Enable { resume, max }, None) => self.enable(resume, max),
+            (Command::Enable(wish), None) => self.enable(wish),
             (Command::Request, Some(_)) => self.tell(true),
             (Command::Answer(Some(h)), Some(managed)) => {
                 let taken = managed.acknowledged(h)?;
@@ -371,20 +370,11 @@ impl Session {
         Ok(())
     }
 
-    fn enable(&mut self, resume: bool, max: Option<u32>) {
-        let secs = if resume { max.unwrap_or(RESUME_SECS_MAX).min(RESUME_SECS_MAX) } else { 0 };
-        let managed = Managed::new(token::random().into(), secs);
-        let mut writer = verona_xml::Writer::new(ns::CLIENT);
-        writer.start("enabled", ns::SM);
-        if secs > 0 {
-            writer.attr("id", &managed.id).attr("resume", "true").attr("max", &secs.to_string());
-            let seat = self.seat.clone();
-            self.server.sleepers.awake(&managed.id, &seat.account.owner.clone(), seat);
-        }
-        writer.end();
+    fn enable(&mut self, wish: Wish) {
+        let (managed, answer) = self.server.begin_managing(&self.seat, wish);
         // §4: the count begins with this answer, so what waits is written before it.
         self.writing.extend_from_slice(&self.seat.link.mailbox.count_stanzas());
-        self.writing.extend_from_slice(writer.finish().as_bytes());
+        self.writing.extend_from_slice(answer.as_bytes());
         self.managed = Some(Box::new(managed));
     }
 
@@ -460,10 +450,7 @@ impl Session {
 
 /// A command of stream management.
 enum Command {
-    Enable {
-        resume: bool,
-        max: Option<u32>,
-    },
+    Enable(Wish),
     Request,
     /// None: without a count that can be read.
     Answer(Option<u32>),
@@ -475,10 +462,7 @@ impl Command {
     fn read(frame: &Frame<'_>) -> Self {
         let number = |name| frame.attr(name).and_then(|value| value.parse().ok());
         match frame.name() {
-            "enable" => Self::Enable {
-                resume: is_true(frame.attr("resume").as_deref()),
-                max: number("max"),
-            },
+            "enable" => Self::Enable(Wish::read(|name| frame.attr(name))),
             "r" => Self::Request,
             "a" => Self::Answer(number("h")),
             "resume" => Self::Resume,

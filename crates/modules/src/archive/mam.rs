@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use verona_core::account::Account;
 use verona_core::account::backlog::READS_ARCHIVE;
 use verona_core::account::keep::settled;
 use verona_core::hooks::{
     ConfigError, Delivery, Direction, Hooks, HostSettings, IqResult, Key, Manifest, Module,
     Passage, Phase, Reply, Request, Settings, Spec, Target,
 };
-use verona_core::server::{Host, Server};
+use verona_core::server::{Host, Seat, Server};
 use verona_core::store::batch::Batch;
 use verona_xmpp::error::{Condition, StanzaError};
 use verona_xmpp::jid::Jid;
@@ -95,6 +96,7 @@ impl Module for Mam {
         on.iq_set(Target::Own, NS, "query", Self::read);
         on.iq_get(Target::Own, NS, "query", Self::fields);
         on.iq_get(Target::Own, NS, "metadata", Self::metadata);
+        on.bound(Self::tell_bound);
         on.iq_get(Target::Own, NS, "prefs", Self::read_prefs);
         on.iq_set(Target::Own, NS, "prefs", Self::change_prefs);
         for name in ["query", "metadata", "prefs"] {
@@ -139,12 +141,12 @@ impl Mam {
 
     /// §5: the first and the last message.
     async fn metadata(self: Arc<Self>, request: Request) -> IqResult {
-        let account = request.own()?;
-        settled(&request.server, account).await?;
-        let archive = Archive { server: &request.server, account };
-        let first = archive.end(false).await?;
-        let last = archive.end(true).await?;
-        Ok(answer::metadata(&request.server, first.zip(last)))
+        state_of(&request.server, request.own()?).await
+    }
+
+    /// XEP-0386 §3.2.1: the same for a resource that has just been bound.
+    async fn tell_bound(self: Arc<Self>, server: Arc<Server>, seat: Seat) -> IqResult {
+        state_of(&server, &seat.account).await
     }
 
     /// XEP-0441 §2.1
@@ -222,6 +224,15 @@ impl Mam {
             tracing::error!(host = %host.jid, %error, "cannot trim the archives");
         }
     }
+}
+
+/// §5: where the archive begins and ends.
+async fn state_of(server: &Server, account: &Account) -> IqResult {
+    settled(server, account).await?;
+    let archive = Archive { server, account };
+    let first = archive.end(false).await?;
+    let last = archive.end(true).await?;
+    Ok(answer::metadata(server, first.zip(last)))
 }
 
 #[cfg(test)]

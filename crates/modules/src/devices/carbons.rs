@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use verona_core::account::state::{Part, Resource};
 use verona_core::hooks::{
-    ConfigError, Delivery, Direction, Hooks, HostSettings, IqResult, Manifest, Module, Passage,
-    Phase, Reply, Request, Spec, Target, Verdict,
+    ConfigError, Delivery, Direction, Hooks, HostSettings, Inline, IqResult, Manifest, Module,
+    Passage, Phase, Reply, Request, Spec, Target, Verdict,
 };
 use verona_core::store::shape::Entry;
 use verona_xml::Writer;
@@ -62,6 +62,7 @@ impl Module for Carbons {
     fn hooks(on: &mut Hooks<'_, Self>) {
         on.iq_set(Target::Own, NS, "enable", Self::enable);
         on.iq_set(Target::Own, NS, "disable", Self::disable);
+        on.inline(NS, "enable", Self::enable_at_once);
         on.iq_set(Target::Account, NS, "enable", Self::refuse);
         on.iq_set(Target::Account, NS, "disable", Self::refuse);
         on.guard(Direction::Inbound, Self::stop_stray_copy);
@@ -74,6 +75,13 @@ impl Carbons {
     /// §4, §10.1: also when it is enabled already.
     async fn enable(self: Arc<Self>, request: Request) -> IqResult {
         set(&request, true)
+    }
+
+    /// XEP-0386 §3.2.1: as the resource is bound, without an answer.
+    fn enable_at_once(&self, asked: &mut Inline<'_>) {
+        if let Some(resource) = asked.state.resource_of_mut(&asked.seat.link) {
+            resource.mark(ENABLED, true);
+        }
     }
 
     /// §5, §10.1: also when it is not enabled.

@@ -58,6 +58,11 @@ impl Module for ClientState {
         on.advertise(Stage::BeforeBind, Self::offer);
         on.nonza(NS, "inactive", Self::inactive);
         on.nonza(NS, "active", Self::active);
+        if on.module().config.enabled {
+            on.inline(NS, "inactive", |module, asked| module.inactive(asked.seat));
+            // Everybody is active at first.
+            on.inline(NS, "active", |_, _| ());
+        }
     }
 }
 

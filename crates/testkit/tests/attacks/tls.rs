@@ -166,7 +166,6 @@ async fn stanzas_before_tls_are_not_authorized(fortress: Arc<Fortress>) {
         "<iq type='get' id='1' to='capulet.lit'><ping xmlns='urn:xmpp:ping'/></iq>",
         "<iq type='set' id='1'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>",
         "<auth xmlns='jabber:client' mechanism='PLAIN'/>",
-        "<authenticate xmlns='urn:xmpp:sasl:2' mechanism='PLAIN'/>",
         "<enable xmlns='urn:xmpp:sm:3'/>",
         "<resume xmlns='urn:xmpp:sm:3' previd='x' h='0'/>",
         "<r xmlns='urn:xmpp:sm:3'/>",
