@@ -137,14 +137,9 @@ pub async fn resume(
     seat.link.mailbox.wake_up();
     server.sleepers.awake(&managed.id, &seat.account.owner, seat.clone());
     server.returns(&seat).await;
-<<<<<<< HEAD
-    tracing::info!(stream = %open.id, jid = %seat.link.jid, "session resumed");
-    Ok(Some(Entered { seat, managed: Some(Box::new(managed)), first }))
-=======
     tracing::info!(jid = %seat.link.jid, "session resumed");
     let entered = Entered { seat, managed: Some(Box::new(managed)), first };
     Ok(Ok(Resumed { entered, answer: writer.finish() }))
->>>>>>> sasl2
 }
 
 /// Binds a resource to an account; without a wish, or with an empty one, the server chooses
