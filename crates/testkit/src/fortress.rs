@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -362,8 +362,6 @@ fn config(dir: &Path, c2s: SocketAddr, c2s_tls: SocketAddr) -> String {
     for host in HOSTS {
         text.push_str(&format!("[[host]]\ndomain = {host:?}\n"));
     }
-    let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    let [c2s, c2s_tls] = [c2s, c2s_tls].map(|at| SocketAddr::new(any, at.port()));
     text + &format!(
         "[listen]\nc2s = [\"{c2s}\"]\nc2s_tls = [\"{c2s_tls}\"]\ns2s = []\ns2s_tls = []\nhttp = []\n\
          https = []\ncomponent = []\n"

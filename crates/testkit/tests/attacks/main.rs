@@ -29,9 +29,15 @@ macro_rules! cases {
 }
 
 mod bind;
+mod control;
+mod figures;
 mod header;
 mod helpers;
+mod limits;
+mod managed;
+mod noise;
 mod sasl;
+mod stanza;
 mod tls;
 mod xml;
 
@@ -63,12 +69,21 @@ fn main() -> ExitCode {
     let chosen = |case: &Case| {
         filters.is_empty() || filters.iter().any(|filter| case.name.contains(filter.as_str()))
     };
-    let mut together: VecDeque<Case> =
-        [bind::cases(), header::cases(), sasl::cases(), tls::cases(), xml::cases()]
-            .into_iter()
-            .flatten()
-            .collect();
-    let mut alone: VecDeque<Case> = VecDeque::new();
+    let together = [
+        // Those that wait longest come first.
+        limits::cases(),
+        bind::cases(),
+        control::cases(),
+        header::cases(),
+        managed::cases(),
+        noise::cases(),
+        sasl::cases(),
+        stanza::cases(),
+        tls::cases(),
+        xml::cases(),
+    ];
+    let mut together: VecDeque<Case> = together.into_iter().flatten().collect();
+    let mut alone: VecDeque<Case> = figures::cases().into();
     together.retain(chosen);
     alone.retain(chosen);
     if arguments.iter().any(|argument| argument == "--list") {
