@@ -23,6 +23,7 @@ pub mod own;
 pub mod questions;
 pub mod router;
 pub mod server;
+mod silence;
 pub mod sleepers;
 pub mod stanza_id;
 pub mod store;

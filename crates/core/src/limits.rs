@@ -221,6 +221,16 @@ pub const RESUME_SECS_MAX: u32 = 600;
 /// of devices.
 pub const USER_AGENT_CHARS_MAX: usize = 100;
 
+/// Seconds for which a token for logging in is good (XEP-0484 §4.2): a device that is not used for
+/// a month asks for the password.
+pub const TOKEN_SECS: u64 = 30 * 24 * 60 * 60;
+
+/// Seconds after which a token is replaced when it is used: a stolen one is found out within days.
+pub const TOKEN_ROTATE_SECS: u64 = 24 * 60 * 60;
+
+/// Clients of an account that have tokens: more than anybody has devices.
+pub const TOKEN_CLIENTS_MAX: usize = 32;
+
 /// Stanzas that are sent before an acknowledgement is asked for. One: what is not acknowledged when
 /// a client leaves is delivered again, so little should be.
 pub const ASK_AFTER_STANZAS: usize = 1;

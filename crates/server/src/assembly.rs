@@ -198,16 +198,6 @@ fn end_sessions(server: &Server, error: &StreamError, meant: impl Fn(&Jid) -> bo
 async fn sweep(server: Arc<Server>) {
     loop {
         tokio::time::sleep(SWEEP).await;
-        let limit = server.policy().limits.idle_probe_secs;
-        let now = server.clock.uptime_secs();
-        server.directory.each(|account| {
-            for resource in &account.turn().resources {
-                let silent = now.saturating_sub(resource.link.last_heard_secs());
-                if silent >= limit {
-                    resource.link.heard(now);
-                    resource.link.mailbox.order(Order::Probe);
-                }
-            }
-        });
+        server.probe_silent(server.clock.uptime_secs());
     }
 }

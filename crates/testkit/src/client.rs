@@ -70,12 +70,29 @@ impl Client {
         Ok(())
     }
 
-    /// Authenticates by XEP-0388 and asks for these things along with it; the success is what comes
-    /// next, and the features behind it are read.
-    pub async fn log_in_at_once(&mut self, password: &str, wishes: &str) -> Result<(), Trouble> {
-        let who = (self.address.local.as_str(), password);
-        let features = &self.features;
-        let success = sasl::authenticate_at_once(&mut self.wire, features, who, wishes).await?;
+    /// Authenticates by XEP-0388, with a token if there is one, and asks for these things along with
+    /// it. The success or failure is what comes next; the features behind a success are read.
+    pub async fn log_in_at_once(
+        &mut self,
+        (password, token): (&str, Option<&str>),
+        wishes: &str,
+    ) -> Result<(), Trouble> {
+        let (wire, name) = (&mut self.wire, self.address.local.as_str());
+        let outcome = match token {
+            Some(token) => sasl::authenticate_by_token(wire, (name, token), wishes).await,
+            None => {
+                let who = (name, password);
+                sasl::authenticate_at_once(wire, &self.features, who, wishes).await
+            }
+        };
+        let success = match outcome {
+            Ok(success) => success,
+            Err(Trouble::Refused(failure)) => {
+                self.inbox.push_back(*failure);
+                return Ok(());
+            }
+            Err(trouble) => return Err(trouble),
+        };
         self.authenticated = true;
         let resumed = success.child("resumed", NS_SM).is_some();
         self.bound = resumed || success.child("bound", NS_BIND2).is_some();

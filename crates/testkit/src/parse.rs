@@ -23,6 +23,7 @@
 //! romeo comes online with priority -1
 //! romeo has password wherefore        from now on
 //! romeo cannot log in <not-authorized/>
+//! juliet logs in at once by token {t} with one that she was given before
 //! juliet sends
 //!     <presence/>
 //! juliet sends raw
@@ -180,7 +181,7 @@ impl Parser {
         let phrase = phrase.trim();
         let has_block =
             matches!(name, "config") || phrase.starts_with("sends") || is_receiving(phrase);
-        let may_have_block = phrase == AT_ONCE;
+        let may_have_block = phrase.starts_with(AT_ONCE);
         match (has_block, statement.block.is_empty()) {
             _ if may_have_block => {}
             (true, true) => return Err(format!("`{}` needs a block below", statement.text).into()),
@@ -229,7 +230,7 @@ impl Parser {
         let act = self.act(phrase, at)?;
         let enters =
             matches!(act, Act::Connect | Act::LogIn | Act::ComeOnline { .. } | Act::CannotLogIn(_))
-                || matches!(act, Act::LogInAtOnce(_));
+                || matches!(act, Act::LogInAtOnce { .. });
         if !matches!(act, Act::Password(_)) && self.acted.insert(who) {
             self.script.cast[who].is_present = !enters;
         }
@@ -246,8 +247,16 @@ impl Parser {
             "connects" => Act::Connect,
             "authenticates" => Act::Authenticate,
             "logs in" => Act::LogIn,
-            AT_ONCE if at.block.is_empty() => Act::LogInAtOnce(String::new()),
-            AT_ONCE => Act::LogInAtOnce(self.sent(at)?),
+            _ if phrase.starts_with(AT_ONCE) => {
+                let token = phrase.strip_prefix(AT_ONCE).unwrap_or_default().trim();
+                let token = match (token, token.strip_prefix("by token ")) {
+                    ("", _) => None,
+                    (_, Some(token)) => Some(token.to_owned()),
+                    _ => return Err(format!("`{phrase}` is not understood").into()),
+                };
+                let wishes = if at.block.is_empty() { String::new() } else { self.sent(at)? };
+                Act::LogInAtOnce { token, wishes }
+            }
             "logs out" => Act::LogOut,
             "disconnects" => Act::Disconnect,
             "comes online" => Act::ComeOnline { priority: None },

@@ -105,7 +105,9 @@ impl<'a, P: Place> Stage<'a, P> {
             Act::Authenticate => {
                 self.authenticate(who).await.map_err(|trouble| trouble.to_string())?;
             }
-            Act::LogInAtOnce(wishes) => self.log_in_at_once(who, wishes).await?,
+            Act::LogInAtOnce { token, wishes } => {
+                self.log_in_at_once(who, token.as_deref(), wishes).await?;
+            }
             Act::LogIn => self.log_in(who).await.map_err(|trouble| trouble.to_string())?,
             Act::CannotLogIn(condition) => self.fail_to_log_in(who, condition.as_ref()).await?,
             Act::ComeOnline { priority } => self.come_online(who, *priority).await?,
@@ -181,14 +183,21 @@ impl<'a, P: Place> Stage<'a, P> {
         Ok(())
     }
 
-    async fn log_in_at_once(&mut self, who: usize, wishes: &str) -> Result<(), String> {
+    async fn log_in_at_once(
+        &mut self,
+        who: usize,
+        token: Option<&str>,
+        wishes: &str,
+    ) -> Result<(), String> {
         let is_open = self.actors[who].client.as_ref().is_some_and(|client| !client.is_bound());
         if !is_open {
             self.connect(who).await.map_err(|trouble| trouble.to_string())?;
         }
         let wishes = Template::parse(wishes)?.fill(&self.known);
         let password = self.password(&self.script.cast[who].address);
-        let login = self.client(who)?.log_in_at_once(&password, &wishes).await;
+        let token = token.map(Template::parse).transpose()?.map(|token| token.fill(&self.known));
+        let secret = (password.as_str(), token.as_deref());
+        let login = self.client(who)?.log_in_at_once(secret, &wishes).await;
         login.map_err(|trouble| trouble.to_string())?;
         self.note(who, "logs in at once");
         Ok(())

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::{Digest, Sha1};
+use sha2::Sha256;
 
 use crate::node::{Content, Node};
 use crate::wire::{Trouble, Wire};
@@ -66,11 +67,43 @@ pub async fn authenticate_at_once(
     let mut success = part(wire, "success", NS_SASL2).await?;
     let last = success.child("additional-data", NS_SASL2).map(Node::text).unwrap_or_default();
     proof.check(&decode(&last)?)?;
+    without_data(&mut success);
+    Ok(success)
+}
+
+/// Authenticates with a token (XEP-0484 §3.4), bound to nothing.
+pub async fn authenticate_by_token(
+    wire: &mut Wire,
+    (name, token): (&str, &str),
+    wishes: &str,
+) -> Result<Node, Trouble> {
+    let mac = |who: &[u8]| {
+        // HMAC takes keys of any length, so the empty result is never seen.
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(token.as_bytes()) else { return vec![] };
+        mac.update(who);
+        mac.finalize().into_bytes().to_vec()
+    };
+    let data = STANDARD.encode([name.as_bytes(), b"\0", &mac(b"Initiator")].concat());
+    let request = format!(
+        "<authenticate xmlns='{NS_SASL2}' mechanism='HT-SHA-256-NONE'>\
+         <initial-response>{data}</initial-response>{wishes}</authenticate>"
+    );
+    wire.send(request.as_bytes()).await?;
+    let mut success = part(wire, "success", NS_SASL2).await?;
+    let proof = success.child("additional-data", NS_SASL2).map(Node::text).unwrap_or_default();
+    if proof != STANDARD.encode(mac(b"Responder")) {
+        return Err(Trouble::Io(format!("the server does not know the token: {proof}")));
+    }
+    without_data(&mut success);
+    Ok(success)
+}
+
+/// Takes out what belongs to the mechanism.
+fn without_data(success: &mut Node) {
     success.content.retain(|content| match content {
         Content::Element(child) => !child.is("additional-data", NS_SASL2),
         Content::Text(_) => true,
     });
-    Ok(success)
 }
 
 /// RFC 4616 §2.

@@ -68,9 +68,14 @@ pub enum Act {
     Authenticate,
     /// `logs in`: authenticates and binds the resource, after connecting if need be.
     LogIn,
-    /// `logs in at once`: authenticates with SASL2, after connecting if need be, and asks for these
-    /// things along with it.
-    LogInAtOnce(String),
+    /// `logs in at once` and `logs in at once by token TEXT`: authenticates with SASL2, after
+    /// connecting if need be, and asks for more along with it.
+    LogInAtOnce {
+        /// The token, when it is not the password.
+        token: Option<String>,
+        /// What is asked for.
+        wishes: String,
+    },
     /// `cannot log in <condition/>`: is refused with this SASL failure, or any.
     CannotLogIn(Option<Node>),
     /// `comes online`: logs in and sends initial presence.

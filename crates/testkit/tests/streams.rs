@@ -97,6 +97,21 @@ async fn a_client_from_before_xmpp_1_0_logs_in_where_it_may() {
     assert_eq!(message.attr("from"), Some("juliet@capulet.lit/balcony"));
 }
 
+/// XEP-0078 §4: what the features announce is served, on a stream of today as well.
+#[tokio::test]
+async fn the_old_login_is_served_where_it_is_announced() {
+    let Some(server) = old_server(true).await else { return };
+    let mut raw = Raw::connect(&server, &juliet()).await.unwrap();
+    let features = raw.open_plain().await.unwrap();
+    assert!(features.child("auth", "http://jabber.org/features/iq-auth").is_some());
+    let resource = "<resource>balcony</resource>";
+    raw.send(login("who is it", resource).as_bytes()).await.unwrap();
+    assert_eq!(raw.answer("l").await.unwrap().attr("type"), Some("error"));
+    raw.send(login(PASSWORD, resource).as_bytes()).await.unwrap();
+    assert_eq!(raw.answer("l").await.unwrap().attr("type"), Some("result"));
+    raw.ping("capulet.lit").await.unwrap();
+}
+
 #[tokio::test]
 async fn a_client_from_before_xmpp_1_0_is_refused_by_default() {
     let Some(server) = old_server(false).await else { return };

@@ -179,7 +179,9 @@ impl Client {
                     None => self.failed()?,
                 }
             } else if element.is("iq", ns::CLIENT) && offers.may_log_in {
-                self.before_login(host, tree).await?;
+                if let Some(entered) = self.before_login(host, tree).await? {
+                    return Ok(Some(LoggedIn::Entered(entered)));
+                }
             } else {
                 // RFC 6120 §4.9.3.12: nothing else is processed before a login.
                 return Err(StreamCondition::NotAuthorized.into());
@@ -221,11 +223,22 @@ impl Client {
         Ok(())
     }
 
-    /// An IQ that a module answers before a login, such as registration.
-    async fn before_login(&mut self, host: &Arc<Host>, tree: Tree) -> Result<(), End> {
+    /// An IQ before a login: one that logs in where that is allowed (XEP-0078), or one that a module
+    /// answers, such as registration.
+    async fn before_login(&mut self, host: &Arc<Host>, tree: Tree) -> Result<Option<Entered>, End> {
+        if self.open.server.policy().legacy_auth {
+            match legacy::answer(&mut self.open, host, &tree).await? {
+                legacy::Outcome::Bound(seat, answer) => {
+                    return Ok(Some(Entered { seat, managed: None, first: answer.into() }));
+                }
+                legacy::Outcome::Refused => return self.failed().map(|()| None),
+                legacy::Outcome::Answered => return Ok(None),
+                legacy::Outcome::NotAsked => {}
+            }
+        }
         let (server, peer) = (self.open.server.clone(), self.open.wire.peer());
         match features::answer_before_login(server, peer, host, &tree).await {
-            Some(text) => self.open.send(&text).await,
+            Some(text) => self.open.send(&text).await.map(|()| None),
             None => Err(StreamCondition::NotAuthorized.into()),
         }
     }
@@ -254,13 +267,8 @@ impl Client {
         }
         loop {
             let tree = self.open.element().await?;
-            match legacy::answer(&mut self.open, &host, &tree).await? {
-                legacy::Outcome::Bound(seat, answer) => {
-                    return Ok(Entered { seat, managed: None, first: answer.into() });
-                }
-                legacy::Outcome::Refused => self.failed()?,
-                legacy::Outcome::Answered => {}
-                legacy::Outcome::NotAsked => self.before_login(&host, tree).await?,
+            if let Some(entered) = self.before_login(&host, tree).await? {
+                return Ok(entered);
             }
         }
     }

@@ -10,6 +10,7 @@ use verona_xmpp::ns;
 use verona_xmpp::sasl::binding::{ChannelBinding, Offer};
 use verona_xmpp::sasl::context::{Context, Peer};
 use verona_xmpp::sasl::mechanism::Mechanism;
+use verona_xmpp::sasl::token::TokenMechanism;
 use verona_xmpp::stanza::{IqType, Stanza};
 
 use crate::hooks::place::Stage;
@@ -18,6 +19,8 @@ use crate::server::{BeforeLogin, Host, Offering, Server};
 use crate::stream::open::Open;
 
 const NS_CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";
+/// The namespace of tokens (XEP-0484).
+pub const NS_FAST: &str = "urn:xmpp:fast:0";
 const NS_IQ_AUTH: &str = "http://jabber.org/features/iq-auth";
 const NS_ROSTER_VERSIONS: &str = "urn:xmpp:features:rosterver";
 const NS_PRE_APPROVAL: &str = "urn:xmpp:features:pre-approval";
@@ -128,6 +131,12 @@ fn authentication(host: &Host, offers: &Offers, writer: &mut Writer) {
     writer.end().end();
     // XEP-0198 §9.2
     writer.empty("sm", ns::SM);
+    // XEP-0484 §3.1
+    writer.start("fast", NS_FAST);
+    for mechanism in TokenMechanism::offered(&offers.sasl2) {
+        writer.start("mechanism", NS_FAST).text(mechanism.name()).end();
+    }
+    writer.end();
     writer.end().end();
 }
 

@@ -189,7 +189,7 @@ async fn on_pool(server: &Server, check: machine::Check) -> Step {
 }
 
 /// Tells a failure: later, when the address had many.
-async fn refuse(open: &mut Open, failure: &Failure, profile: Profile) -> Result<(), End> {
+pub async fn refuse(open: &mut Open, failure: &Failure, profile: Profile) -> Result<(), End> {
     let peer = open.wire.peer();
     tracing::warn!(
         stream = %open.id, %peer, account = failure.account.as_deref().unwrap_or("?"),

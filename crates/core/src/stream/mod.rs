@@ -4,6 +4,7 @@
 pub mod bind;
 pub mod bind2;
 pub mod client;
+pub mod fast;
 pub mod features;
 pub mod legacy;
 pub mod login;
@@ -13,5 +14,6 @@ mod pace;
 pub mod resume;
 pub mod sasl2;
 pub mod session;
+pub mod tokens;
 pub mod user_agent;
 pub mod wire;

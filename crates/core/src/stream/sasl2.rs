@@ -8,12 +8,14 @@ use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
 use verona_xmpp::sasl::encoding;
 use verona_xmpp::sasl::error::SaslError;
-use verona_xmpp::sasl::server as machine;
+use verona_xmpp::sasl::server::{self as machine, Step};
+use verona_xmpp::sasl::token::TokenMechanism;
 use zeroize::Zeroizing;
 
 use crate::server::Host;
 use crate::stream::bind::{self, Entered, Resumed};
 use crate::stream::bind2::{self, Bound, Client};
+use crate::stream::fast;
 use crate::stream::features::{self, Offers};
 use crate::stream::login::{self, Profile, Proven};
 use crate::stream::open::{End, Open};
@@ -37,15 +39,31 @@ pub async fn authenticate(
 ) -> Result<Option<Reached>, End> {
     let root = request.root();
     let mechanism = root.attr("mechanism").unwrap_or_default();
-    let step = match initial_response(root) {
-        Ok(initial) => {
+    let initial = initial_response(root);
+    let found = match (&initial, fast::is_meant(mechanism)) {
+        (Ok(initial), true) => {
             let initial = initial.as_ref().map(|initial| initial.as_slice());
-            machine::start(&offers.sasl2, mechanism, initial)
+            fast::authenticate(open, root, (&offers.sasl2, initial)).await?
         }
-        Err(error) => login::failure(error),
+        (Ok(initial), false) => {
+            let initial = initial.as_ref().map(|initial| initial.as_slice());
+            let step = machine::start(&offers.sasl2, mechanism, initial);
+            prove(open, step).await?
+        }
+        (Err(error), _) => prove(open, login::failure(*error)).await?,
     };
-    let Some(proven) = login::handshake(open, step, Profile::Sasl2).await? else { return Ok(None) };
-    go_on(open, host, root, &proven).await.map(Some)
+    let Some((proven, due)) = found else { return Ok(None) };
+    // XEP-0484 §3.5: also without being asked.
+    let token = fast::requested(root, &offers.sasl2).or(due);
+    go_on(open, host, root, (&proven, token)).await.map(Some)
+}
+
+async fn prove(
+    open: &mut Open,
+    step: Step,
+) -> Result<Option<(Proven, Option<TokenMechanism>)>, End> {
+    let proven = login::handshake(open, step, Profile::Sasl2).await?;
+    Ok(proven.map(|proven| (proven, None)))
 }
 
 /// Carries out what was asked for along with the login; resuming before binding (XEP-0386 §3.2).
@@ -53,16 +71,20 @@ async fn go_on(
     open: &mut Open,
     host: &Arc<Host>,
     request: Element<'_>,
-    proven: &Proven,
+    (proven, token): (&Proven, Option<TokenMechanism>),
 ) -> Result<Reached, End> {
     let server = open.server.clone();
     let account = &proven.account;
     let mut results = Vec::new();
+    if let Some(mechanism) = token {
+        results.extend(fast::give(&server, account, UserAgent::read(request), mechanism).await);
+    }
     if let Some(resume) = request.child("resume", ns::SM) {
         match bind::resume(&server, account, resume).await? {
             Ok(Resumed { mut entered, answer }) => {
                 // XEP-0198 §9.2: the session goes on at once, without features.
-                let text = success(proven, &entered.seat.link.jid, &[answer]);
+                results.push(answer);
+                let text = success(proven, &entered.seat.link.jid, &results);
                 entered.first.splice(..0, text.into_bytes());
                 return Ok(Reached::Session(entered));
             }

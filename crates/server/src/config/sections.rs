@@ -137,7 +137,8 @@ section! {
         domain: Domain;
         /// The accounts that may administer this domain.
         admins: Vec<BareJid> = Vec::new();
-        /// Who may make an account: nobody, who has an invitation, or everybody.
+        /// Who may make an account: nobody, who has an invitation, or everybody. Invitations cannot
+        /// be made by this version yet.
         registration: Registration = Registration::Closed;
     }
 }

@@ -17,12 +17,15 @@ cases![
     all_before_login_is_at_most_64_kib,
     there_are_at_most_64_elements_before_a_session,
     a_stanza_has_at_most_256_kib,
-    time_before_a_session_is_bounded,
-    who_reads_nothing_is_detached_after_30_seconds,
     who_sends_too_many_bytes_is_paused_and_loses_nothing,
     who_sends_too_many_stanzas_is_paused_and_loses_nothing,
     connections_from_one_address_are_bounded,
     new_connections_from_one_address_are_bounded,
+];
+
+cases![patient:
+    time_before_a_session_is_bounded,
+    who_reads_nothing_is_detached_after_30_seconds,
 ];
 
 /// A message of exactly so many bytes, which leads to nothing.

@@ -1,7 +1,7 @@
 //! Attacks on the built binary with its default config, through each door that it has.
 //!
-//! All cases of the first part run at the same time against one server, each from an address of its
-//! own; those of `figures` run one after the other, each against a server of its own. Whatever a case
+//! Most cases run at the same time against one server, each from an address of its own; those of
+//! `figures` run one after the other, each against a server of its own. Whatever a case
 //! has done, a login within TLS and a ping must be answered behind it, and the log of the server must
 //! hold no panic.
 //!
@@ -20,12 +20,13 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use verona_testkit::fortress::Fortress;
 
 macro_rules! cases {
-    ($($name:ident),* $(,)?) => {
-        /// The cases of this file.
-        pub fn cases() -> Vec<crate::Case> {
+    ($list:ident: $($name:ident),* $(,)?) => {
+        /// Cases of this file.
+        pub fn $list() -> Vec<crate::Case> {
             vec![$(crate::Case::new(concat!(module_path!(), "::", stringify!($name)), $name)),*]
         }
     };
+    ($($name:ident),* $(,)?) => { cases![cases: $($name),*]; };
 }
 
 mod bind;
@@ -72,11 +73,10 @@ fn main() -> ExitCode {
         filters.is_empty() || filters.iter().any(|filter| case.name.contains(filter.as_str()))
     };
     let together = [
-        // Those that wait longest come first.
-        limits::cases(),
         bind::cases(),
         control::cases(),
         header::cases(),
+        limits::cases(),
         managed::cases(),
         noise::cases(),
         sasl::cases(),
@@ -85,12 +85,10 @@ fn main() -> ExitCode {
         tls::cases(),
         xml::cases(),
     ];
-    let mut together: VecDeque<Case> = together.into_iter().flatten().collect();
-    let mut alone: VecDeque<Case> = figures::cases().into();
-    together.retain(chosen);
-    alone.retain(chosen);
+    let lists = [limits::patient(), together.into_iter().flatten().collect(), figures::cases()];
+    let lists = lists.map(|list| list.into_iter().filter(chosen).collect::<VecDeque<Case>>());
     if arguments.iter().any(|argument| argument == "--list") {
-        together.iter().chain(&alone).for_each(|case| println!("{}: test", case.name));
+        lists.iter().flatten().for_each(|case| println!("{}: test", case.name));
         return ExitCode::SUCCESS;
     }
     // Each attacker costs a descriptor here and one in the server, which inherits the limit.
@@ -99,11 +97,10 @@ fn main() -> ExitCode {
     let _ = setrlimit(Resource::Nofile, limit);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("runtime");
-    let total = together.len() + alone.len();
+    let total: usize = lists.iter().map(VecDeque::len).sum();
     println!("\nrunning {total} attacks");
     let began = Instant::now();
-    let mut failed = runtime.block_on(all_together(together));
-    failed.extend(runtime.block_on(one_by_one(alone)));
+    let failed = runtime.block_on(all(lists));
     runtime.shutdown_timeout(Duration::from_secs(1));
     for (name, why) in &failed {
         println!("\n---- {name} ----\n{why}");
@@ -117,19 +114,30 @@ fn main() -> ExitCode {
 
 type Failed = Vec<(&'static str, String)>;
 
-/// One server for all.
-async fn all_together(cases: VecDeque<Case>) -> Failed {
-    if cases.is_empty() {
-        return Vec::new();
+/// While those wait that have to wait long, the others run and then the figures are taken.
+async fn all([patient, together, alone]: [VecDeque<Case>; 3]) -> Failed {
+    let mut failed = Vec::new();
+    if !(patient.is_empty() && together.is_empty()) {
+        let fortress = match Fortress::start() {
+            None => {
+                println!("no verona binary: nothing is attacked (name one with VERONA_BIN)");
+                return Vec::new();
+            }
+            Some(Err(why)) => return vec![("start", why)],
+            Some(Ok(fortress)) => Arc::new(fortress),
+        };
+        let waiting = tokio::spawn(at_once(patient, fortress.clone()));
+        failed.extend(at_once(together, fortress.clone()).await);
+        failed.extend(one_by_one(alone).await);
+        failed.extend(waiting.await.unwrap_or_else(|error| vec![("waiting", error.to_string())]));
+        failed.extend(panics(&fortress).map(|panics| ("the log of the server", panics)));
+        return failed;
     }
-    let fortress = match Fortress::start() {
-        None => {
-            println!("no verona binary: nothing is attacked (name one with VERONA_BIN)");
-            return Vec::new();
-        }
-        Some(Err(why)) => return vec![("start", why)],
-        Some(Ok(fortress)) => Arc::new(fortress),
-    };
+    one_by_one(alone).await
+}
+
+/// Many cases at a time against one server.
+async fn at_once(cases: VecDeque<Case>, fortress: Arc<Fortress>) -> Failed {
     let cases = Arc::new(Mutex::new(cases));
     let mut workers = tokio::task::JoinSet::new();
     for _ in 0..AT_ONCE {
@@ -142,9 +150,7 @@ async fn all_together(cases: VecDeque<Case>) -> Failed {
             failed
         });
     }
-    let mut failed: Failed = workers.join_all().await.into_iter().flatten().collect();
-    failed.extend(panics(&fortress).map(|panics| ("the log of the server", panics)));
-    failed
+    workers.join_all().await.into_iter().flatten().collect()
 }
 
 fn take(cases: &Mutex<VecDeque<Case>>) -> Option<Case> {

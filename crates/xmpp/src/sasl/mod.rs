@@ -21,3 +21,4 @@ pub mod prep;
 pub mod record;
 mod scram;
 pub mod server;
+pub mod token;
