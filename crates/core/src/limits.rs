@@ -132,6 +132,10 @@ pub const HELD_STANZAS_MAX: usize = 256;
 /// Bytes of such stanzas, some hundred of usual size: that much is worth waking a radio for.
 pub const HELD_BYTES_MAX: usize = 64 * 1024;
 
+/// Bytes that answer commands of stream management and that a client has not taken, beyond which it
+/// is not read: a command of six bytes can have an answer of a hundred.
+pub const ANSWERS_BYTES_MAX: usize = 64 * 1024;
+
 /// How long a paused source waits for a reader that makes no progress before the reader is
 /// detached.
 pub const SLOW_READER_SECS: u64 = 30;

@@ -34,6 +34,8 @@ struct Inner {
     state: State,
     /// The task that owns the session.
     owner: Option<Waker>,
+    /// The same task, while its peer takes nothing: only an order to leave wakes it.
+    stuck: Option<Waker>,
     /// Sources that were paused because the mailbox is over its bound.
     paused: Vec<Waker>,
 }
@@ -169,11 +171,20 @@ impl Mailbox {
         if !matches!(inner.order.as_deref(), Some(Order::End(_) | Order::Yield(_))) {
             inner.order = Some(Box::new(order));
         }
-        let owner = inner.owner.take();
+        let wakers = [inner.owner.take(), inner.stuck.take()];
         drop(inner);
-        if let Some(owner) = owner {
-            owner.wake();
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// For the owner, while its peer takes nothing: takes an order to leave, or arranges to be woken
+    /// by one.
+    pub fn poll_leave(&self, context: &mut Context<'_>) -> Option<Order> {
+        let mut inner = self.inner.lock();
+        if matches!(inner.order.as_deref(), Some(Order::End(_) | Order::Yield(_))) {
+            return inner.order.take().map(|order| *order);
         }
+        inner.stuck = Some(context.waker().clone());
+        None
     }
 
     /// For the owner: takes all that waits, or arranges to be woken.

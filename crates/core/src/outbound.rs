@@ -323,9 +323,13 @@ impl Server {
         trail: &mut Trail,
     ) {
         let registry = seat.host.registry();
+        let left = stanza.kind() == Kind::Presence(PresenceType::Unavailable);
+        let kind = left.then_some("unavailable");
         let mut sends = Vec::new();
+        let mut to = Vec::new();
         for contact in &broadcast.to {
-            let mut notice = stanza.with_to(contact);
+            // The guards look at who and what; the payload is not copied for that.
+            let mut notice = Stanza::presence(kind, &seat.link.jid, Some(contact), None);
             let mut passage = Passage {
                 server: self,
                 host: &seat.host,
@@ -340,9 +344,10 @@ impl Server {
                 copies: smallvec::SmallVec::new(),
             };
             if matches!(registry.guard(&mut passage), Verdict::Pass) {
-                trail.sends.push_back(notice);
+                to.push(contact.clone());
             }
         }
+        trail.sends.push_to_each(stanza.clone(), to);
         for contact in &broadcast.probes {
             // RFC 6121 §4.3.1: to another server in the name of the account. Here no probe would be
             // needed at all, so that the answer may go to the one resource that has just come.

@@ -30,13 +30,71 @@ pub struct Kept {
 #[derive(Default)]
 pub struct Trail {
     /// Stanzas to be routed, in order, each with `to` and `from`.
-    pub sends: VecDeque<Stanza>,
+    pub sends: Sends,
     /// Messages that were appended to a log.
     pub kept: Vec<Kept>,
     /// A session whose mailbox is over its bound: the source pauses.
     pub crowded: Option<Arc<Link>>,
     /// The session that the stanza in hand came from.
     pub origin: Option<Arc<Link>>,
+}
+
+/// Stanzas in the order in which they are to be routed. One that is for many is held once: each copy
+/// is made when its turn comes, and is gone before the next.
+#[derive(Default)]
+pub struct Sends {
+    queue: VecDeque<Sending>,
+}
+
+enum Sending {
+    One(Stanza),
+    ToEach(Stanza, std::vec::IntoIter<Jid>),
+}
+
+impl Sends {
+    /// Puts a stanza behind all others.
+    pub fn push_back(&mut self, stanza: Stanza) {
+        self.queue.push_back(Sending::One(stanza));
+    }
+
+    /// Puts a stanza before all others.
+    pub fn push_front(&mut self, stanza: Stanza) {
+        self.queue.push_front(Sending::One(stanza));
+    }
+
+    /// Puts a stanza behind all others, once to each of these.
+    pub fn push_to_each(&mut self, stanza: Stanza, to: Vec<Jid>) {
+        if !to.is_empty() {
+            self.queue.push_back(Sending::ToEach(stanza, to.into_iter()));
+        }
+    }
+
+    /// Takes the first stanza.
+    pub fn pop_front(&mut self) -> Option<Stanza> {
+        loop {
+            match self.queue.pop_front()? {
+                Sending::One(stanza) => return Some(stanza),
+                Sending::ToEach(stanza, mut to) => {
+                    let Some(next) = to.next() else { continue };
+                    let copy = stanza.with_to(&next);
+                    self.queue.push_front(Sending::ToEach(stanza, to));
+                    return Some(copy);
+                }
+            }
+        }
+    }
+}
+
+impl Extend<Stanza> for Sends {
+    fn extend<T: IntoIterator<Item = Stanza>>(&mut self, stanzas: T) {
+        self.queue.extend(stanzas.into_iter().map(Sending::One));
+    }
+}
+
+impl From<Vec<Stanza>> for Sends {
+    fn from(stanzas: Vec<Stanza>) -> Self {
+        Self { queue: stanzas.into_iter().map(Sending::One).collect() }
+    }
 }
 
 /// How far handling a stanza got.
@@ -66,7 +124,7 @@ pub(crate) enum Need {
 impl Trail {
     /// A trail that begins with one stanza.
     pub fn of(stanza: Stanza, origin: Option<Arc<Link>>) -> Self {
-        Self { sends: VecDeque::from([stanza]), origin, ..Self::default() }
+        Self { sends: vec![stanza].into(), origin, ..Self::default() }
     }
 
     /// Puts what a turn wants sent behind what is waiting.

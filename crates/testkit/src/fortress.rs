@@ -90,6 +90,8 @@ pub struct Gate {
     pub from: Ipv4Addr,
     /// How the connection is protected.
     pub security: Security,
+    /// Bytes that the kernel takes for the attacker without being read, if not as many as usual.
+    pub takes: Option<u32>,
 }
 
 impl Place for Gate {
@@ -106,6 +108,9 @@ impl Gate {
     /// A bare TCP connection.
     pub async fn tcp(&self) -> io::Result<tokio::net::TcpStream> {
         let socket = TcpSocket::new_v4()?;
+        if let Some(bytes) = self.takes {
+            socket.set_recv_buffer_size(bytes)?;
+        }
         socket.bind((self.from, 0).into())?;
         let stream = socket.connect(self.to).await?;
         stream.set_nodelay(true)?;
@@ -187,7 +192,7 @@ impl Fortress {
     /// An attacker at a door, from this address.
     pub fn gate_from(&self, door: Security, from: Ipv4Addr) -> Gate {
         let to = if door == Security::Tls { self.c2s_tls } else { self.c2s };
-        Gate { to, from, security: door }
+        Gate { to, from, security: door, takes: None }
     }
 
     /// The socket through which the operator speaks to the server.

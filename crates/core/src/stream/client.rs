@@ -31,13 +31,10 @@ pub async fn serve(server: Arc<Server>, wire: Box<dyn Wire>, known: Box<dyn FnOn
 
 async fn negotiate(server: Arc<Server>, wire: Box<dyn Wire>) -> Option<Session> {
     let peer = wire.peer();
-    let limit = Duration::from_secs(server.policy().limits.bind_secs);
     let mut client = Client { open: Open::new(server, wire), host: None, failures: 0 };
-    let end = match tokio::time::timeout(limit, client.reach_session()).await {
-        Ok(Ok(entered)) => return Some(client.session(entered)),
-        Ok(Err(end)) => end,
-        // RFC 6120 §4.9.3.4.
-        Err(_) => End::Error(StreamError::new(StreamCondition::ConnectionTimeout)),
+    let end = match client.reach_session().await {
+        Ok(entered) => return Some(client.session(entered)),
+        Err(end) => end,
     };
     let Client { open, host, .. } = client;
     open.finish(end, host.as_ref().map(|host| &host.jid), peer).await;
@@ -231,8 +228,8 @@ impl Client {
     async fn before_login(&mut self, host: &Arc<Host>, tree: Tree) -> Result<Option<Entered>, End> {
         if self.open.server.policy().legacy_auth {
             match legacy::answer(&mut self.open, host, &tree).await? {
-                legacy::Outcome::Bound(seat) => {
-                    return Ok(Some(Entered { seat, managed: None, first: Vec::new() }));
+                legacy::Outcome::Bound(seat, answer) => {
+                    return Ok(Some(Entered { seat, managed: None, first: answer.into() }));
                 }
                 legacy::Outcome::Refused => return self.failed().map(|()| None),
                 legacy::Outcome::Answered => return Ok(None),

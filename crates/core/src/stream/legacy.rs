@@ -19,8 +19,8 @@ const NS: &str = "jabber:iq:auth";
 
 /// What became of an element.
 pub enum Outcome {
-    /// Somebody is logged in and bound.
-    Bound(Seat),
+    /// Somebody is logged in and bound; the session tells them.
+    Bound(Seat, String),
     /// The login failed, and the client was told.
     Refused,
     /// The request was answered.
@@ -46,8 +46,7 @@ pub async fn answer(open: &mut Open, host: &Arc<Host>, tree: &Tree) -> Result<Ou
             tracing::info!(
                 stream = %open.id, account = %seat.account.jid, mechanism = NS, %peer, "logged in"
             );
-            open.send(iq.result("").text()).await?;
-            Ok(Outcome::Bound(seat))
+            Ok(Outcome::Bound(seat, iq.result("").text().into()))
         }
         Err(error) => {
             let refused = error.condition == Condition::NotAuthorized;

@@ -3,8 +3,10 @@
 use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
 use verona_xml::Tree;
 use verona_xml::Writer;
 use verona_xml::{Event, ScanError, Scanner};
@@ -37,6 +39,9 @@ pub struct Open {
     bytes: usize,
     /// Our header is out, so that an error can follow it (RFC 6120 §4.9.1.2).
     opened: bool,
+    /// Until then the peer is waited for. What happens between its elements is never cut short, so
+    /// that nothing is left half done.
+    deadline: Instant,
     /// Nothing but whitespace has come since a login.
     is_blank: bool,
 }
@@ -98,17 +103,19 @@ pub fn stream_error(error: &ScanError) -> StreamError {
 impl Open {
     /// A stream on a fresh connection.
     pub fn new(server: Arc<Server>, wire: Box<dyn Wire>) -> Self {
-        let limits = server.policy().limits.before_login();
+        let limits = server.policy().limits.clone();
+        let deadline = Instant::now() + Duration::from_secs(limits.bind_secs);
         Self {
             server,
             wire,
-            scanner: Scanner::stream(limits),
+            scanner: Scanner::stream(limits.before_login()),
             id: Box::default(),
             unread: Vec::new(),
             taken: 0,
             elements: 0,
             bytes: 0,
             opened: false,
+            deadline,
             is_blank: false,
         }
     }
@@ -165,7 +172,11 @@ impl Open {
         self.unread.clear();
         self.taken = 0;
         self.unread.reserve(READ);
-        let count = self.wire.read_buf(&mut self.unread).await?;
+        let read = self.wire.read_buf(&mut self.unread);
+        // RFC 6120 §4.9.3.4.
+        let count = timeout_at(self.deadline, read)
+            .await
+            .map_err(|_| End::from(StreamCondition::ConnectionTimeout))??;
         if count == 0 {
             return Err(End::Gone);
         }
@@ -201,8 +212,8 @@ impl Open {
     }
 
     async fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), End> {
-        self.wire.write_all(bytes).await?;
-        self.wire.flush().await?;
+        // Who takes nothing for so long would not take an error either.
+        timeout_at(self.deadline, write(&mut self.wire, bytes)).await.map_err(|_| End::Gone)??;
         Ok(())
     }
 
@@ -273,11 +284,16 @@ impl Open {
             }
         }
         last.extend_from_slice(b"</stream:stream>");
-        let limit = std::time::Duration::from_secs(crate::limits::CLOSE_SECS);
+        let limit = Duration::from_secs(crate::limits::CLOSE_SECS);
         let _ = tokio::time::timeout(limit, async {
-            let _ = self.send_bytes(&last).await;
+            let _ = write(&mut self.wire, &last).await;
             let _ = self.wire.shutdown().await;
         })
         .await;
     }
+}
+
+async fn write(wire: &mut Box<dyn Wire>, bytes: &[u8]) -> io::Result<()> {
+    wire.write_all(bytes).await?;
+    wire.flush().await
 }

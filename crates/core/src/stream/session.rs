@@ -20,7 +20,7 @@ use verona_xmpp::ns;
 use verona_xmpp::stanza::{NotAStanza, Stanza};
 
 use crate::account::keep;
-use crate::limits::{CLOSE_SECS, UNCOMMITTED_PER_SESSION_MAX};
+use crate::limits::{ANSWERS_BYTES_MAX, CLOSE_SECS, UNCOMMITTED_PER_SESSION_MAX};
 use crate::mailbox::{Order, spare};
 use crate::server::{Seat, Server};
 use crate::store::error::{Fault, StoreError};
@@ -47,6 +47,8 @@ pub struct Session {
     rest: Vec<u8>,
     writing: Vec<u8>,
     written: usize,
+    /// How much of that answers commands of stream management, which come past the mailbox.
+    answers_bytes: usize,
     /// What the stanza in hand waits for.
     later: Option<BoxFuture<'static, Vec<Kept>>>,
     /// Messages on their way to the disk, in the order in which they came.
@@ -101,6 +103,7 @@ impl Session {
             rest: unread,
             writing: entered.first,
             written: 0,
+            answers_bytes: 0,
             later: None,
             uncommitted: VecDeque::new(),
             has_bounced: false,
@@ -130,7 +133,10 @@ impl Session {
                 Ok(Some(end)) => return Poll::Ready(end),
                 Err(_) => return Poll::Ready(End::Gone),
             }
-            if self.later.is_some() || self.uncommitted.len() > UNCOMMITTED_PER_SESSION_MAX {
+            if self.later.is_some()
+                || self.uncommitted.len() > UNCOMMITTED_PER_SESSION_MAX
+                || self.answers_bytes > ANSWERS_BYTES_MAX
+            {
                 return Poll::Pending;
             }
             if !self.rest.is_empty() {
@@ -221,16 +227,17 @@ impl Session {
                     Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
                     Poll::Ready(Ok(count)) => self.written = self.written.saturating_add(count),
                     Poll::Ready(Err(error)) => return Err(error),
-                    Poll::Pending => return Ok(None),
+                    Poll::Pending => return Ok(self.poll_leave(context)),
                 }
             }
             if self.written > 0 {
                 match Pin::new(&mut self.wire).poll_flush(context) {
                     Poll::Ready(result) => result?,
-                    Poll::Pending => return Ok(None),
+                    Poll::Pending => return Ok(self.poll_leave(context)),
                 }
                 spare::give(std::mem::take(&mut self.writing));
                 self.written = 0;
+                self.answers_bytes = 0;
             }
             let Poll::Ready(taken) = self.seat.link.mailbox.poll_take(context) else {
                 return Ok(None);
@@ -249,6 +256,15 @@ impl Session {
                 None => {}
             }
             self.ask(false);
+        }
+    }
+
+    /// A peer that takes nothing must not keep the session from ending.
+    fn poll_leave(&mut self, context: &mut Context<'_>) -> Option<End> {
+        match self.seat.link.mailbox.poll_leave(context)? {
+            Order::End(error) => Some(End::Error(error)),
+            Order::Yield(error) => Some(End::Yielded(error)),
+            Order::Probe => None,
         }
     }
 
@@ -310,9 +326,12 @@ impl Session {
                 Ok(None) => return None,
                 Ok(Some(Event::Element(frame))) if frame.ns() == ns::SM => {
                     let command = Command::read(&frame);
+                    let before = self.writing.len();
                     if let Err(error) = self.manage(command) {
                         return Some(End::Error(error));
                     }
+                    let answer = self.writing.len().saturating_sub(before);
+                    self.answers_bytes = self.answers_bytes.saturating_add(answer);
                     continue;
                 }
                 Ok(Some(Event::Element(frame))) => match handle(&self.server, &self.seat, &frame) {

@@ -18,6 +18,7 @@ cases![
     there_are_at_most_64_elements_before_a_session,
     a_stanza_has_at_most_256_kib,
     time_before_a_session_is_bounded,
+    who_reads_nothing_is_detached_after_30_seconds,
     who_sends_too_many_bytes_is_paused_and_loses_nothing,
     who_sends_too_many_stanzas_is_paused_and_loses_nothing,
     connections_from_one_address_are_bounded,
@@ -196,6 +197,40 @@ async fn time_before_a_session_is_bounded(fortress: Arc<Fortress>) {
         stages,
         challenged
     );
+}
+
+async fn who_reads_nothing_is_detached_after_30_seconds(fortress: Arc<Fortress>) {
+    let (reader, sender) = (fortress.guest(), fortress.guest());
+    let mut gate = fortress.gate(Security::Tls);
+    gate.takes = Some(4_096);
+    let _paused = fortress.reach(&gate, Stage::Bound, &reader).await.unwrap();
+    let mut sending = tokio::task::JoinSet::new();
+    for number in 0..20 {
+        let who = Address { resource: format!("r{number}"), ..sender.clone() };
+        let gate = fortress.gate(Security::Tls);
+        let mut raw = fortress.reach(&gate, Stage::Bound, &who).await.unwrap();
+        let to = reader.full();
+        sending.spawn(async move {
+            raw.set_patience(Duration::from_secs(60));
+            let body = "x".repeat(15_000);
+            let text = format!("<message to='{to}' type='headline'><body>{body}</body></message>");
+            for _ in 0..32 {
+                raw.send(text.as_bytes()).await.expect("room to write");
+            }
+            raw
+        });
+    }
+    let began = Instant::now();
+    let ended = |line: &str| line.contains(&reader.full()) && line.contains("session ended");
+    while !fortress.log().lines().any(ended) {
+        assert!(began.elapsed() < Duration::from_secs(45), "the session goes on");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert!(began.elapsed() > Duration::from_secs(25), "{:?}", began.elapsed());
+    // Those who had to wait go on.
+    for mut raw in sending.join_all().await {
+        raw.ping(HOST).await.unwrap();
+    }
 }
 
 /// How long a TCP connection lives behind these bytes.

@@ -44,6 +44,7 @@ mod xml;
 /// Cases at the same time: most of them wait.
 const AT_ONCE: usize = 12;
 const CASE_WITHIN: Duration = Duration::from_secs(120);
+const LONG_CASE_WITHIN: Duration = Duration::from_secs(1_200);
 
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -169,7 +170,8 @@ async fn one_by_one(cases: VecDeque<Case>) -> Failed {
 async fn perform(case: Case, fortress: &Arc<Fortress>) -> Option<(&'static str, String)> {
     let began = Instant::now();
     let running = tokio::spawn(AssertUnwindSafe((case.run)(fortress.clone())));
-    let outcome = match tokio::time::timeout(CASE_WITHIN, running).await {
+    let limit = if helpers::is_long() { LONG_CASE_WITHIN } else { CASE_WITHIN };
+    let outcome = match tokio::time::timeout(limit, running).await {
         Ok(Ok(())) => fortress.lives().await.map(|_| ()),
         Ok(Err(error)) => Err(match error.try_into_panic() {
             Ok(panic) => panic
@@ -179,7 +181,7 @@ async fn perform(case: Case, fortress: &Arc<Fortress>) -> Option<(&'static str, 
                 .unwrap_or_default(),
             Err(error) => error.to_string(),
         }),
-        Err(_) => Err(format!("it did not end within {CASE_WITHIN:?}")),
+        Err(_) => Err(format!("it did not end within {limit:?}")),
     };
     let word = if outcome.is_ok() { "ok" } else { "FAILED" };
     println!("test {} ... {word} ({:.1} s)", case.name, began.elapsed().as_secs_f32());

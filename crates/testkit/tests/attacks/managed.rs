@@ -18,6 +18,7 @@ cases![
     nobody_resumes_the_session_of_another,
     an_unknown_session_is_not_found,
     a_session_is_resumed_once_by_the_newest_stream,
+    a_stream_that_is_stuck_lets_go_of_its_session,
 ];
 
 async fn commands_out_of_place_fail_and_harm_nothing(fortress: Arc<Fortress>) {
@@ -189,4 +190,40 @@ async fn a_session_is_resumed_once_by_the_newest_stream(fortress: Arc<Fortress>)
         }
     }
     assert_eq!(alive, 1);
+}
+
+/// A stream whose client reads nothing any more, because its network is gone say: what is being written
+/// to it stands in nobody's way who wants the session or its resource.
+async fn a_stream_that_is_stuck_lets_go_of_its_session(fortress: Arc<Fortress>) {
+    for resumes in [true, false] {
+        let (victim, sender) = (fortress.guest(), fortress.guest());
+        let mut gate = fortress.gate(Security::Tls);
+        gate.takes = Some(4_096);
+        let mut stuck = fortress.reach(&gate, Stage::Bound, &victim).await.unwrap();
+        let id = if resumes { enable(&mut stuck).await } else { String::new() };
+        let mut raw = at(&fortress, Security::Tls, Stage::Bound, &sender).await;
+        // Less than what makes the server give the stream up by itself.
+        let count = if resumes { 60 } else { 500 };
+        raw.set_patience(std::time::Duration::from_secs(1));
+        for _ in 0..count {
+            let body = "x".repeat(14_000);
+            let to = victim.full();
+            let text = format!("<message to='{to}' type='chat'><body>{body}</body></message>");
+            if raw.send(text.as_bytes()).await.is_err() {
+                break;
+            }
+        }
+        let gate = fortress.gate(Security::Tls);
+        let began = std::time::Instant::now();
+        let mut other = fortress.reach(&gate, Stage::LoggedIn, &victim).await.unwrap();
+        if resumes {
+            let told = resume(&mut other, &id, "0").await;
+            assert!(told.is("resumed", NS), "{told}");
+        } else {
+            other.bind(&victim.resource).await.unwrap();
+        }
+        other.ping(HOST).await.unwrap();
+        assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+        drop(stuck);
+    }
 }
