@@ -323,10 +323,13 @@ impl Server {
         trail: &mut Trail,
     ) {
         let registry = seat.host.registry();
+        let left = stanza.kind() == Kind::Presence(PresenceType::Unavailable);
+        let kind = left.then_some("unavailable");
         let mut sends = Vec::new();
         let mut to = Vec::new();
         for contact in &broadcast.to {
-            let mut notice = stanza.with_to(contact);
+            // The guards look at who and what; the payload is not copied for that.
+            let mut notice = Stanza::presence(kind, &seat.link.jid, Some(contact), None);
             let mut passage = Passage {
                 server: self,
                 host: &seat.host,
