@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -186,10 +186,24 @@ impl Place for RunningServer {
 /// Two addresses on which nobody listens now. Their ports are free on all addresses of this machine:
 /// some servers listen on all, and connections from many addresses have just used many ports.
 pub(crate) fn free_addresses() -> io::Result<[SocketAddr; 2]> {
-    let first = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    let second = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    let [first, second] = [first.local_addr()?, second.local_addr()?];
-    Ok([first, second].map(|address| (Ipv4Addr::LOCALHOST, address.port()).into()))
+    Ok([free_address()?, free_address()?])
+}
+
+/// An address below those that the system gives to outgoing connections, and that no other server
+/// of this process was given: nobody takes it before the server does.
+fn free_address() -> io::Result<SocketAddr> {
+    const PORTS: std::ops::Range<u32> = 10_000..32_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id().wrapping_mul(7_919);
+    for _ in PORTS {
+        let step = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + step % (PORTS.end - PORTS.start);
+        let port = u16::try_from(port).map_err(io::Error::other)?;
+        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            return Ok((Ipv4Addr::LOCALHOST, port).into());
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
 }
 
 /// The configuration; a section that the script writes itself is left to it.
