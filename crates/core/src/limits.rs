@@ -134,7 +134,7 @@ pub const HELD_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes that answer commands of stream management and that a client has not taken, beyond which it
 /// is not read: a command of six bytes can have an answer of a hundred.
-pub const ANSWERS_BYTES_MAX: usize = 64 * 1024;
+pub const ANSWERS_BYTES_MAX: usize = 16 * 1024;
 
 /// How long a paused source waits for a reader that makes no progress before the reader is
 /// detached.
