@@ -34,6 +34,7 @@ cases![
     forged_copies_stay_what_they_are,
     presence_without_a_subscription_tells_nothing,
     a_flood_of_stanzas_to_nobody_costs_little,
+    what_is_stored_may_be_as_deep_as_what_is_sent,
 ];
 
 async fn bound(fortress: &Fortress, who: &Address) -> Raw {
@@ -583,4 +584,34 @@ async fn a_flood_of_stanzas_to_nobody_costs_little(fortress: Arc<Fortress>) {
     raw.send(text.as_bytes()).await.unwrap();
     raw.set_patience(Duration::from_secs(20));
     raw.ping(HOST).await.unwrap();
+}
+
+async fn what_is_stored_may_be_as_deep_as_what_is_sent(fortress: Arc<Fortress>) {
+    let (who, mut raw) = present(&fortress).await;
+    // The stanza, what carries it, and what is within: 128 levels.
+    let deep = |levels: usize| {
+        let (begin, end) = ("<a>".repeat(levels - 1), "</a>".repeat(levels - 1));
+        format!("<a xmlns='deep'>{begin}{end}</a>")
+    };
+    let private = "jabber:iq:private";
+    let set = format!("<query xmlns='{private}'>{}</query>", deep(126));
+    assert_eq!(raw.ask("", "set", &set).await.unwrap().attr("type"), Some("result"));
+    let get = format!("<query xmlns='{private}'><a xmlns='deep'/></query>");
+    let node = raw.ask("", "get", &get).await.unwrap();
+    assert_eq!(node.to_string().matches("<a").count(), 126);
+    let card = format!("<vCard xmlns='vcard-temp'>{}</vCard>", deep(126));
+    raw.ask("", "set", &card).await.unwrap();
+    raw.ask("", "get", "<vCard xmlns='vcard-temp'/>").await.unwrap();
+    // Kept while nobody is there, and read again by the next login and by a query.
+    let absent = fortress.guest();
+    let text =
+        format!("<message to='{}' type='chat'><body/>{}</message>", absent.bare(), deep(127));
+    raw.send(text.as_bytes()).await.unwrap();
+    until_pong(&mut raw).await;
+    let mut heard = bound(&fortress, &absent).await;
+    heard.send(b"<presence/>").await.unwrap();
+    let nodes = until_pong(&mut heard).await;
+    assert!(nodes.iter().any(|node| node.to_string().matches("<a").count() == 127));
+    heard.ask("", "set", "<query xmlns='urn:xmpp:mam:2'/>").await.unwrap();
+    drop(who);
 }
