@@ -28,6 +28,8 @@ cases![
     anothers_roster_is_neither_read_nor_changed,
     a_forged_roster_push_reaches_nobody,
     roster_items_are_bounded,
+    a_roster_has_at_most_one_mib,
+    addresses_of_directed_presence_are_bounded_in_bytes,
     nobody_approves_on_anothers_behalf,
     repeated_requests_for_subscription_wait_as_one,
     forged_ids_and_delays_are_taken_out,
@@ -442,6 +444,45 @@ async fn roster_items_are_bounded(fortress: Arc<Fortress>) {
     let item = roster.child("query", NS_ROSTER).unwrap().children().next().unwrap().clone();
     assert_eq!(item.attr("subscription"), Some("none"), "{item}");
     assert!(item.attr("ask").is_none() && item.attr("approved").is_none(), "{item}");
+}
+
+async fn a_roster_has_at_most_one_mib(fortress: Arc<Fortress>) {
+    let who = fortress.guest();
+    // Two sessions, since one may send no more than half of it at once.
+    let mut refused = 0;
+    let group = "x".repeat(1_000);
+    for session in 0..2 {
+        let who = Address { resource: session.to_string(), ..who.clone() };
+        let mut raw = bound(&fortress, &who).await;
+        for number in 0..12 {
+            let groups: String = (0..49).map(|n| format!("<group>{n}{group}</group>")).collect();
+            let item = format!("<item jid='{session}-{number}@capulet.lit'>{groups}</item>");
+            let query = format!("<query xmlns='{NS_ROSTER}'>{item}</query>");
+            let answer = raw.ask("", "set", &query).await.unwrap();
+            if answer.attr("type") == Some("error") {
+                assert_eq!(condition(&answer), "resource-constraint");
+                refused += 1;
+            }
+        }
+        // What is there can be made smaller.
+        let query = format!("<query xmlns='{NS_ROSTER}'><item jid='0-0@capulet.lit'/></query>");
+        let answer = raw.ask("", "set", &query).await.unwrap();
+        assert_eq!(answer.attr("type"), Some("result"), "{answer}");
+    }
+    assert!((1..5).contains(&refused), "{refused} of 24 items refused");
+}
+
+async fn addresses_of_directed_presence_are_bounded_in_bytes(fortress: Arc<Fortress>) {
+    let (_, mut raw) = present(&fortress).await;
+    let long = "x".repeat(1_000);
+    let mut text = String::new();
+    for number in 0..60 {
+        text.push_str(&format!("<presence to='{number}{long}@capulet.lit/{long}' id='{number}'/>"));
+    }
+    raw.send(text.as_bytes()).await.unwrap();
+    let refused = until_pong(&mut raw).await;
+    assert!((20..40).contains(&refused.len()), "{} of 60 refused", refused.len());
+    assert!(refused.iter().all(|node| condition(node) == "resource-constraint"));
 }
 
 async fn nobody_approves_on_anothers_behalf(fortress: Arc<Fortress>) {
