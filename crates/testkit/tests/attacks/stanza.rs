@@ -23,6 +23,7 @@ cases![
     what_is_no_stanza_ends_the_stream,
     ids_come_back_as_they_were_and_stay_within_their_quotes,
     unknown_payloads_arrive_unchanged,
+    a_bare_carriage_return_reaches_nobody,
     order_is_kept_to_bare_and_full_addresses,
     strangers_cannot_tell_who_exists,
     anothers_roster_is_neither_read_nor_changed,
@@ -293,6 +294,24 @@ async fn unknown_payloads_arrive_unchanged(fortress: Arc<Fortress>) {
         let sent = verona_testkit::reader::parse_elements(&text, NS_CLIENT).unwrap().remove(0).1;
         assert_eq!(node.content, sent.content, "{payload}");
         assert_eq!(node.attr_ns("outer", "mark"), Some("1"));
+    }
+}
+
+/// rxml and with it a family of clients do not read `a='b\rc'`, which is well-formed.
+async fn a_bare_carriage_return_reaches_nobody(fortress: Arc<Fortress>) {
+    let (_, mut raw) = present(&fortress).await;
+    let (victim, mut heard) = present(&fortress).await;
+    let to = victim.full();
+    for stanza in [
+        format!("<message id='a\rb' to='{to}'/>"),
+        format!("<message\rid='a b'\r\nto='{to}'\r/>"),
+        format!("<message id='a b' to='{to}'><x xmlns='y' z='\r'>\r<![CDATA[\r]]></x></message>"),
+        format!("<presence id='a\r\nb' to='{to}'><status xml:lang='\r'>\r\n</status></presence>"),
+    ] {
+        raw.send(stanza.as_bytes()).await.unwrap();
+        let node = heard.element().await.unwrap();
+        assert_eq!(node.attr("id"), Some("a b"), "{node}");
+        assert!(!node.to_string().contains('\r'));
     }
 }
 
