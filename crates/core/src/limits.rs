@@ -134,7 +134,7 @@ pub const HELD_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes that answer commands of stream management and that a client has not taken, beyond which it
 /// is not read: a command of six bytes can have an answer of a hundred.
-pub const ANSWERS_BYTES_MAX: usize = 64 * 1024;
+pub const ANSWERS_BYTES_MAX: usize = 16 * 1024;
 
 /// How long a paused source waits for a reader that makes no progress before the reader is
 /// detached.
@@ -156,8 +156,15 @@ pub const IDLE_ACCOUNTS_MAX: usize = 10_000;
 /// Entities one resource may have sent directed presence to (RFC 6121 §4.6).
 pub const DIRECTED_PRESENCE_MAX: usize = 1_000;
 
+/// Bytes of the addresses of those: some sixty each, where one alone could have three thousand.
+pub const DIRECTED_PRESENCE_BYTES_MAX: usize = 64 * 1024;
+
 /// Contacts of one account, those that only asked or are approved in advance included.
 pub const ROSTER_ITEMS_MAX: usize = 2_000;
+
+/// Bytes of addresses, names and groups of all contacts of one account: they are in memory while it
+/// is, and go out in one piece to who asks for the roster.
+pub const ROSTER_BYTES_MAX: usize = 1024 * 1024;
 
 /// Inbound subscription requests waiting for an answer, per account (RFC 6121 §3.1.3).
 pub const PENDING_REQUESTS_MAX: usize = 200;

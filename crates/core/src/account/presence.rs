@@ -10,7 +10,7 @@ use verona_xmpp::ns;
 use verona_xmpp::stanza::{PresenceType, Stanza};
 
 use crate::account::state::{Resource, State};
-use crate::limits::DIRECTED_PRESENCE_MAX;
+use crate::limits::{DIRECTED_PRESENCE_BYTES_MAX, DIRECTED_PRESENCE_MAX};
 use crate::link::Link;
 use crate::store::shape::{Entry, Table};
 
@@ -80,7 +80,10 @@ pub fn directed(state: &mut State, link: &Arc<Link>, to: &Jid, kind: PresenceTyp
     if (subscribed && resource.is_available()) || resource.directed.contains(to) {
         return true;
     }
-    if resource.directed.len() >= DIRECTED_PRESENCE_MAX {
+    let bytes: usize = resource.directed.iter().map(|known| known.as_str().len()).sum();
+    if resource.directed.len() >= DIRECTED_PRESENCE_MAX
+        || bytes.saturating_add(to.as_str().len()) > DIRECTED_PRESENCE_BYTES_MAX
+    {
         return false;
     }
     resource.directed.push(to.clone());

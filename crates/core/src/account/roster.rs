@@ -133,6 +133,11 @@ impl Roster {
         self.contacts.iter().filter(|(_, item)| item.listed)
     }
 
+    /// Bytes of addresses, names and groups.
+    pub fn bytes(&self) -> usize {
+        self.contacts.iter().map(|(contact, item)| contact.as_str().len() + item.bytes()).sum()
+    }
+
     /// How many contacts there are, listed or not.
     pub fn len(&self) -> usize {
         self.contacts.len()
@@ -176,6 +181,12 @@ impl Roster {
 }
 
 impl Item {
+    /// Bytes of its name and its groups.
+    pub fn bytes(&self) -> usize {
+        let groups = self.groups.iter().map(|group| group.len());
+        groups.sum::<usize>() + self.name.as_ref().map_or(0, |name| name.len())
+    }
+
     /// Whether nothing is left that would have to be kept.
     pub fn is_void(&self) -> bool {
         !self.listed && !self.approved && self.request.is_none()

@@ -14,7 +14,9 @@ use crate::account::presence;
 use crate::account::roster::Item;
 use crate::account::state::State;
 use crate::account::transition::{self, Act};
-use crate::limits::{PENDING_REQUEST_BYTES_MAX, PENDING_REQUESTS_MAX, ROSTER_ITEMS_MAX};
+use crate::limits::{
+    PENDING_REQUEST_BYTES_MAX, PENDING_REQUESTS_MAX, ROSTER_BYTES_MAX, ROSTER_ITEMS_MAX,
+};
 use crate::server::Server;
 use crate::store::batch::Batch;
 
@@ -133,9 +135,15 @@ pub async fn set_item(
         if !item.listed && state.roster.len() >= ROSTER_ITEMS_MAX {
             return Err(StanzaError::new(Condition::ResourceConstraint).text("roster is full"));
         }
+        let before = item.bytes();
         item.listed = true;
         item.name = wanted.name;
         item.groups = wanted.groups;
+        let more = item.bytes().saturating_sub(before);
+        // Who has too much already may still make it less.
+        if more > 0 && state.roster.bytes().saturating_add(more) > ROSTER_BYTES_MAX {
+            return Err(StanzaError::new(Condition::ResourceConstraint).text("roster is full"));
+        }
         let mut batch = Batch::new();
         state.roster.plan(&account.owner, contact, Some(&item), &mut batch);
         (item, batch)

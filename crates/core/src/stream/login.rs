@@ -21,7 +21,7 @@ use crate::stream::features::Offers;
 use crate::stream::open::{End, Open};
 
 /// How long what is known of an account takes at least: longer than a look at the disk.
-const LOOKUP: Duration = Duration::from_millis(2);
+pub const LOOKUP: Duration = Duration::from_millis(2);
 
 /// In which elements the messages of a mechanism travel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

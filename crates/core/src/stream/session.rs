@@ -259,6 +259,14 @@ impl Session {
         }
     }
 
+    /// Writes something that is no stanza, past the mailbox.
+    fn say(&mut self, text: &[u8]) {
+        if self.writing.capacity() == 0 {
+            self.writing = spare::take();
+        }
+        self.writing.extend_from_slice(text);
+    }
+
     /// A peer that takes nothing must not keep the session from ending.
     fn poll_leave(&mut self, context: &mut Context<'_>) -> Option<End> {
         match self.seat.link.mailbox.poll_leave(context)? {
@@ -274,7 +282,7 @@ impl Session {
         if self.managed.is_some() {
             self.ask(true);
         } else {
-            self.writing.push(b' ');
+            self.say(b" ");
         }
     }
 
@@ -284,7 +292,7 @@ impl Session {
             && (always || managed.should_ask())
         {
             managed.asked = true;
-            self.writing.extend_from_slice(b"<r xmlns='urn:xmpp:sm:3'/>");
+            self.say(b"<r xmlns='urn:xmpp:sm:3'/>");
         }
     }
 
@@ -295,9 +303,9 @@ impl Session {
         if !always && h == managed.told {
             return;
         }
-        self.writing.extend_from_slice(b"<a xmlns='urn:xmpp:sm:3' h='");
-        self.writing.extend_from_slice(h.to_string().as_bytes());
-        self.writing.extend_from_slice(b"'/>");
+        self.say(b"<a xmlns='urn:xmpp:sm:3' h='");
+        self.say(h.to_string().as_bytes());
+        self.say(b"'/>");
         if let Some(managed) = &mut self.managed {
             managed.told = h;
         }
@@ -332,6 +340,10 @@ impl Session {
                     }
                     let answer = self.writing.len().saturating_sub(before);
                     self.answers_bytes = self.answers_bytes.saturating_add(answer);
+                    if self.answers_bytes > ANSWERS_BYTES_MAX {
+                        self.rest = input.to_vec();
+                        return None;
+                    }
                     continue;
                 }
                 Ok(Some(Event::Element(frame))) => match handle(&self.server, &self.seat, &frame) {
@@ -382,9 +394,7 @@ impl Session {
                 return Err(StreamCondition::UnsupportedStanzaType.into());
             }
             // §3, §5: enabling comes once, resuming comes before binding, acknowledging after both.
-            (_, _) => self
-                .writing
-                .extend_from_slice(failed(Condition::UnexpectedRequest, None).as_bytes()),
+            (_, _) => self.say(failed(Condition::UnexpectedRequest, None).as_bytes()),
         }
         Ok(())
     }
@@ -392,8 +402,9 @@ impl Session {
     fn enable(&mut self, wish: Wish) {
         let (managed, answer) = self.server.begin_managing(&self.seat, wish);
         // §4: the count begins with this answer, so what waits is written before it.
-        self.writing.extend_from_slice(&self.seat.link.mailbox.count_stanzas());
-        self.writing.extend_from_slice(answer.as_bytes());
+        let waiting = self.seat.link.mailbox.count_stanzas();
+        self.say(&waiting);
+        self.say(answer.as_bytes());
         self.managed = Some(Box::new(managed));
     }
 

@@ -143,12 +143,22 @@ async fn scram_ships_first_and_no_plain_without_tls(fortress: Arc<Fortress>) {
     assert!(offered(&raw.open_plain().await.unwrap()).is_empty());
     for door in DOORS {
         let mut raw = Raw::connect(&fortress.gate(door), &nobody()).await.unwrap();
-        let mechanisms = offered(&raw.open().await.unwrap());
+        let features = raw.open().await.unwrap();
+        // XEP-0440 §2: what a login can be bound to.
+        let bindings = features.child("sasl-channel-binding", "urn:xmpp:sasl-cb:0").unwrap();
+        let bindings: Vec<_> = bindings.children().filter_map(|one| one.attr("type")).collect();
+        assert_eq!(bindings, ["tls-exporter", "tls-server-end-point"]);
+        let mechanisms = offered(&features);
         // RFC 6120 §13.8.3: SCRAM-SHA-1 and its -PLUS are always there.
         for wanted in ["SCRAM-SHA-1", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256-PLUS"] {
             assert!(mechanisms.iter().any(|one| one == wanted), "{wanted}: {mechanisms:?}");
         }
         assert_eq!(mechanisms.last().map(String::as_str), Some("PLAIN"));
+        // RFC 5802 §5.1: rounds enough, and XEP-0474 §6.1: a hash of what was offered.
+        let challenge = challenged(&mut raw, &nobody(), "n,,", "SCRAM-SHA-1").await;
+        let field = |key: &str| challenge.split(',').find_map(|field| field.strip_prefix(key));
+        assert!(field("i=").unwrap().parse::<u32>().unwrap() >= 10_000, "{challenge}");
+        assert!(field("h=").is_some_and(|hash| !hash.is_empty()), "{challenge}");
     }
 }
 

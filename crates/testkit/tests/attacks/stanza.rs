@@ -23,17 +23,21 @@ cases![
     what_is_no_stanza_ends_the_stream,
     ids_come_back_as_they_were_and_stay_within_their_quotes,
     unknown_payloads_arrive_unchanged,
+    a_bare_carriage_return_reaches_nobody,
     order_is_kept_to_bare_and_full_addresses,
     strangers_cannot_tell_who_exists,
     anothers_roster_is_neither_read_nor_changed,
     a_forged_roster_push_reaches_nobody,
     roster_items_are_bounded,
+    a_roster_has_at_most_one_mib,
+    addresses_of_directed_presence_are_bounded_in_bytes,
     nobody_approves_on_anothers_behalf,
     repeated_requests_for_subscription_wait_as_one,
     forged_ids_and_delays_are_taken_out,
     forged_copies_stay_what_they_are,
     presence_without_a_subscription_tells_nothing,
     a_flood_of_stanzas_to_nobody_costs_little,
+    what_is_stored_may_be_as_deep_as_what_is_sent,
 ];
 
 async fn bound(fortress: &Fortress, who: &Address) -> Raw {
@@ -293,6 +297,24 @@ async fn unknown_payloads_arrive_unchanged(fortress: Arc<Fortress>) {
     }
 }
 
+/// rxml and with it a family of clients do not read `a='b\rc'`, which is well-formed.
+async fn a_bare_carriage_return_reaches_nobody(fortress: Arc<Fortress>) {
+    let (_, mut raw) = present(&fortress).await;
+    let (victim, mut heard) = present(&fortress).await;
+    let to = victim.full();
+    for stanza in [
+        format!("<message id='a\rb' to='{to}'/>"),
+        format!("<message\rid='a b'\r\nto='{to}'\r/>"),
+        format!("<message id='a b' to='{to}'><x xmlns='y' z='\r'>\r<![CDATA[\r]]></x></message>"),
+        format!("<presence id='a\r\nb' to='{to}'><status xml:lang='\r'>\r\n</status></presence>"),
+    ] {
+        raw.send(stanza.as_bytes()).await.unwrap();
+        let node = heard.element().await.unwrap();
+        assert_eq!(node.attr("id"), Some("a b"), "{node}");
+        assert!(!node.to_string().contains('\r'));
+    }
+}
+
 async fn order_is_kept_to_bare_and_full_addresses(fortress: Arc<Fortress>) {
     let (_, mut raw) = present(&fortress).await;
     let (victim, mut heard) = present(&fortress).await;
@@ -443,6 +465,45 @@ async fn roster_items_are_bounded(fortress: Arc<Fortress>) {
     assert!(item.attr("ask").is_none() && item.attr("approved").is_none(), "{item}");
 }
 
+async fn a_roster_has_at_most_one_mib(fortress: Arc<Fortress>) {
+    let who = fortress.guest();
+    // Two sessions, since one may send no more than half of it at once.
+    let mut refused = 0;
+    let group = "x".repeat(1_000);
+    for session in 0..2 {
+        let who = Address { resource: session.to_string(), ..who.clone() };
+        let mut raw = bound(&fortress, &who).await;
+        for number in 0..12 {
+            let groups: String = (0..49).map(|n| format!("<group>{n}{group}</group>")).collect();
+            let item = format!("<item jid='{session}-{number}@capulet.lit'>{groups}</item>");
+            let query = format!("<query xmlns='{NS_ROSTER}'>{item}</query>");
+            let answer = raw.ask("", "set", &query).await.unwrap();
+            if answer.attr("type") == Some("error") {
+                assert_eq!(condition(&answer), "resource-constraint");
+                refused += 1;
+            }
+        }
+        // What is there can be made smaller.
+        let query = format!("<query xmlns='{NS_ROSTER}'><item jid='0-0@capulet.lit'/></query>");
+        let answer = raw.ask("", "set", &query).await.unwrap();
+        assert_eq!(answer.attr("type"), Some("result"), "{answer}");
+    }
+    assert!((1..5).contains(&refused), "{refused} of 24 items refused");
+}
+
+async fn addresses_of_directed_presence_are_bounded_in_bytes(fortress: Arc<Fortress>) {
+    let (_, mut raw) = present(&fortress).await;
+    let long = "x".repeat(1_000);
+    let mut text = String::new();
+    for number in 0..60 {
+        text.push_str(&format!("<presence to='{number}{long}@capulet.lit/{long}' id='{number}'/>"));
+    }
+    raw.send(text.as_bytes()).await.unwrap();
+    let refused = until_pong(&mut raw).await;
+    assert!((20..40).contains(&refused.len()), "{} of 60 refused", refused.len());
+    assert!(refused.iter().all(|node| condition(node) == "resource-constraint"));
+}
+
 async fn nobody_approves_on_anothers_behalf(fortress: Arc<Fortress>) {
     let (attacker, mut raw) = present(&fortress).await;
     let (victim, mut heard) = present(&fortress).await;
@@ -583,4 +644,34 @@ async fn a_flood_of_stanzas_to_nobody_costs_little(fortress: Arc<Fortress>) {
     raw.send(text.as_bytes()).await.unwrap();
     raw.set_patience(Duration::from_secs(20));
     raw.ping(HOST).await.unwrap();
+}
+
+async fn what_is_stored_may_be_as_deep_as_what_is_sent(fortress: Arc<Fortress>) {
+    let (who, mut raw) = present(&fortress).await;
+    // The stanza, what carries it, and what is within: 128 levels.
+    let deep = |levels: usize| {
+        let (begin, end) = ("<a>".repeat(levels - 1), "</a>".repeat(levels - 1));
+        format!("<a xmlns='deep'>{begin}{end}</a>")
+    };
+    let private = "jabber:iq:private";
+    let set = format!("<query xmlns='{private}'>{}</query>", deep(126));
+    assert_eq!(raw.ask("", "set", &set).await.unwrap().attr("type"), Some("result"));
+    let get = format!("<query xmlns='{private}'><a xmlns='deep'/></query>");
+    let node = raw.ask("", "get", &get).await.unwrap();
+    assert_eq!(node.to_string().matches("<a").count(), 126);
+    let card = format!("<vCard xmlns='vcard-temp'>{}</vCard>", deep(126));
+    raw.ask("", "set", &card).await.unwrap();
+    raw.ask("", "get", "<vCard xmlns='vcard-temp'/>").await.unwrap();
+    // Kept while nobody is there, and read again by the next login and by a query.
+    let absent = fortress.guest();
+    let text =
+        format!("<message to='{}' type='chat'><body/>{}</message>", absent.bare(), deep(127));
+    raw.send(text.as_bytes()).await.unwrap();
+    until_pong(&mut raw).await;
+    let mut heard = bound(&fortress, &absent).await;
+    heard.send(b"<presence/>").await.unwrap();
+    let nodes = until_pong(&mut heard).await;
+    assert!(nodes.iter().any(|node| node.to_string().matches("<a").count() == 127));
+    heard.ask("", "set", "<query xmlns='urn:xmpp:mam:2'/>").await.unwrap();
+    drop(who);
 }

@@ -22,7 +22,11 @@ impl Stanza {
         if frame.ns() != content_ns {
             return Err(NotAStanza::Unsupported);
         }
-        if frame.index.is_plain() && !frame.needs_stream_bindings(content_ns) {
+        // A carriage return by itself is legal (XML 1.0 §2.11), but there are parsers that stumble over
+        // it in an attribute: whoever could send one could end the streams of others. Rewritten, it is
+        // a line feed or a space, as it means.
+        let returns = memchr::memchr(b'\r', frame.text.as_bytes()).is_some();
+        if frame.index.is_plain() && !frame.needs_stream_bindings(content_ns) && !returns {
             return index(frame, content_ns, from);
         }
         let text = frame.standalone(content_ns).map_err(|error| match error {
