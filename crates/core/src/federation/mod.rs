@@ -1,3 +1,4 @@
 //! RFC 6120 §10.4: stanzas between this server and others.
 
+pub mod peer;
 pub mod reach;
