@@ -4,12 +4,14 @@
 pub mod bind;
 pub mod bind2;
 pub mod client;
+pub mod commits;
 pub mod fast;
 pub mod features;
 pub mod legacy;
 pub mod login;
 pub mod management;
 pub mod open;
+pub mod output;
 mod pace;
 pub mod resume;
 pub mod sasl2;
