@@ -21,6 +21,7 @@ use crate::account::credentials::Record;
 use crate::account::directory::Directory;
 use crate::account::state::{PartSpec, State};
 use crate::clock::Clock;
+use crate::federation::table::Federation;
 use crate::hooks::decision::{Delivery, Direction, Keep, Verdict};
 use crate::hooks::manifest::Manifest;
 use crate::hooks::place::{Stage, Target};
@@ -63,6 +64,8 @@ pub struct Server {
     pub logins: LoginGuard,
     /// Requests of the server itself that are not answered yet.
     pub questions: Questions,
+    /// Domains elsewhere.
+    pub federation: Federation,
     /// What entities announced that they can do.
     pub known_features: KnownFeatures,
     hosts: ArcSwap<Hosts>,
@@ -103,6 +106,7 @@ impl Server {
             sleepers: Sleepers::default(),
             logins: LoginGuard::default(),
             questions: Questions::default(),
+            federation: Federation::default(),
             known_features: KnownFeatures::default(),
             hosts: ArcSwap::from_pointee(hosts.collect()),
             policy: ArcSwap::from_pointee(policy),
