@@ -39,6 +39,7 @@ use crate::stanza_id::StanzaIds;
 use crate::store::Store;
 use crate::store::error::{Fault, StoreError};
 use crate::stream::management::Managed;
+use crate::stream::server::state::ServerStreams;
 
 /// A running server.
 pub struct Server {
@@ -66,6 +67,8 @@ pub struct Server {
     pub questions: Questions,
     /// Domains elsewhere.
     pub federation: Federation,
+    /// What streams with other servers share.
+    pub streams: Arc<ServerStreams>,
     /// What entities announced that they can do.
     pub known_features: KnownFeatures,
     hosts: ArcSwap<Hosts>,
@@ -107,6 +110,7 @@ impl Server {
             logins: LoginGuard::default(),
             questions: Questions::default(),
             federation: Federation::default(),
+            streams: Arc::new(ServerStreams::new(&identity.secret)),
             known_features: KnownFeatures::default(),
             hosts: ArcSwap::from_pointee(hosts.collect()),
             policy: ArcSwap::from_pointee(policy),
