@@ -344,3 +344,9 @@ pub const PAIRS_PER_STREAM_MAX: usize = 100;
 
 /// Streams of other servers that are kept for resumption; beyond that new ones cannot be resumed.
 pub const SLEEPING_STREAMS_MAX: usize = 10_000;
+
+/// Domains elsewhere of which somebody is seen as available here.
+pub const SEEN_MAX: usize = 20_000;
+
+/// How often somebody of one domain is seen here, that is remembered: some hundred bytes each.
+pub const SEEN_PER_DOMAIN_MAX: usize = 20_000;

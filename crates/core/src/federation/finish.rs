@@ -50,7 +50,7 @@ impl Session {
                 self.server.look_after(route.clone());
             }
         }
-        self.close(end).await;
+        self.hang_up(end).await;
     }
 
     /// The connection is gone: what may be resumed is kept for that (XEP-0198 §5).
@@ -118,7 +118,7 @@ impl Session {
     }
 
     /// RFC 6120 §4.4: writes what is left, an error if there is one, and the end of the stream.
-    async fn close(&mut self, end: End) {
+    async fn hang_up(&mut self, end: End) {
         let mut last = self.output.take_left();
         match end {
             End::Gone | End::Yielded => return,

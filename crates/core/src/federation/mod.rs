@@ -9,9 +9,13 @@ pub mod gauge;
 pub mod queue;
 pub mod reach;
 pub mod route;
+pub mod seen;
 pub mod send;
+mod serve;
 pub mod session;
 pub mod streams;
 pub mod table;
 pub mod terms;
 pub mod unproven;
+
+pub use self::serve::serve;

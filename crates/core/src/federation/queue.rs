@@ -91,8 +91,8 @@ impl Queue {
             return Vec::new();
         }
         let all = std::mem::take(&mut self.waiting);
-        let (taken, left): (Vec<Entry>, VecDeque<Entry>) = all.into_iter().partition(gone);
-        self.waiting = left;
+        let (taken, left): (Vec<Entry>, Vec<Entry>) = all.into_iter().partition(gone);
+        self.waiting = left.into();
         self.bytes = self.waiting.iter().map(|entry| entry.text.len()).sum();
         taken
     }

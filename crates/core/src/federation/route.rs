@@ -1,7 +1,6 @@
 //! RFC 6120 §10.1: the one way from a domain here to a domain elsewhere. It owns the queue; the
 //! stream that is attached to it, if there is one, takes from it.
 
-use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, SystemTime};
 
@@ -412,8 +411,8 @@ impl Route {
     /// Whether the task that looks after the connection has nothing more to do; then it ends.
     pub fn rest(&self) -> bool {
         let mut inner = self.inner.lock();
-        let done = inner.phase == Phase::Connected
-            || (inner.queue.is_empty() && inner.lost.is_none());
+        let done =
+            inner.phase == Phase::Connected || (inner.queue.is_empty() && inner.lost.is_none());
         if done {
             inner.is_driven = false;
             if inner.phase != Phase::Connected {

@@ -25,9 +25,8 @@ use crate::federation::route::Route;
 use crate::federation::streams::{Leave, Peer, Place};
 use crate::federation::unproven::Unproven;
 use crate::limits::{
-    ANSWERS_BYTES_MAX, STREAM_ANSWER_SECS, STREAM_BATCH_BYTES, STREAM_CLOSE_SECS,
-    STREAM_HOLD_SECS, STREAM_TICK_SECS,
-    STREAM_WINDOW_BYTES, STREAM_WINDOW_STANZAS, UNCOMMITTED_PER_SESSION_MAX,
+    ANSWERS_BYTES_MAX, STREAM_ANSWER_SECS, STREAM_BATCH_BYTES, STREAM_CLOSE_SECS, STREAM_HOLD_SECS,
+    STREAM_TICK_SECS, STREAM_WINDOW_BYTES, STREAM_WINDOW_STANZAS, UNCOMMITTED_PER_SESSION_MAX,
 };
 use crate::mailbox::StanzaEnd;
 use crate::server::Server;
@@ -37,7 +36,7 @@ use crate::stream::management::Managed;
 use crate::stream::open::stream_error;
 use crate::stream::output::Output;
 use crate::stream::pace::Pace;
-use crate::stream::resume::{Wish, failed};
+use crate::stream::resume::failed;
 use crate::stream::server::dialback::{Change, Dialbacks, Heard};
 use crate::stream::server::established::{Established, Role, Takes};
 use crate::stream::server::managing::Command;
@@ -521,7 +520,7 @@ impl Session {
                 self.settle();
                 self.ask();
             }
-            (Command::Enable(wish), None) if receiving => self.enable(wish),
+            (Command::Enable(secs), None) if receiving => self.enable(secs),
             (Command::Resume(Some((id, h))), None) if receiving => self.resume(id, h),
             (Command::Enabled { id, secs }, Some(managed)) if !receiving => {
                 if let Some(id) = id {
@@ -548,10 +547,10 @@ impl Session {
         Ok(())
     }
 
-    fn enable(&mut self, wish: Wish) {
+    fn enable(&mut self, secs: u32) {
         let Some(first) = self.dialbacks.pairs.iter().next() else { return };
         let yields = self.yields();
-        let (managed, answer) = self.server.streams.resumable.enable(&first.pair, wish, yields);
+        let (managed, answer) = self.server.streams.resumable.enable(&first.pair, secs, yields);
         self.output.say(answer.as_bytes());
         self.managed = Some(Box::new(managed));
         self.reclaim();

@@ -11,6 +11,7 @@ use verona_xmpp::jid::Jid;
 use crate::federation::gauge::Gauge;
 use crate::federation::reach::Pair;
 use crate::federation::route::Route;
+use crate::federation::seen::Seen;
 use crate::federation::streams::Streams;
 use crate::federation::terms::Terms;
 use crate::limits::{ROUTE_IDLE_SECS, ROUTES_MAX};
@@ -24,6 +25,8 @@ pub struct Federation {
     pub gauge: Gauge,
     /// The streams that stand.
     pub streams: Arc<Streams>,
+    /// Who elsewhere is seen here.
+    pub seen: Seen,
     stopping: AtomicBool,
 }
 

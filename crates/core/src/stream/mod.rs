@@ -12,7 +12,7 @@ pub mod login;
 pub mod management;
 pub mod open;
 pub mod output;
-mod pace;
+pub mod pace;
 pub mod resume;
 pub mod sasl2;
 pub mod server;
