@@ -24,6 +24,8 @@ pub struct Limits {
     pub bind_secs: u64,
     /// Bytes of one stanza of a client.
     pub stanza_bytes_max: usize,
+    /// Bytes of one stanza of another server.
+    pub server_stanza_bytes_max: usize,
     /// Depth of elements after login.
     pub depth_max: u16,
     /// Attributes of one element.
@@ -68,6 +70,7 @@ impl Default for Limits {
             tls_secs: 10,
             bind_secs: 30,
             stanza_bytes_max: 256 * 1024,
+            server_stanza_bytes_max: 512 * 1024,
             depth_max: 128,
             attributes_max: 64,
             namespaces_max: 32,
@@ -108,6 +111,11 @@ impl Limits {
             namespaces_max: self.namespaces_max,
             elements_max: self.elements_max,
         }
+    }
+
+    /// The scanner's bounds on a stream with another server that is verified.
+    pub fn between_servers(&self) -> verona_xml::Limits {
+        verona_xml::Limits { element_bytes_max: self.server_stanza_bytes_max, ..self.after_login() }
     }
 }
 
@@ -260,3 +268,22 @@ pub const VCARD_BYTES_MAX: usize = 160 * 1024;
 
 /// Bytes of the status with which an account left, as it is kept for later askers.
 pub const LAST_STATUS_BYTES_MAX: usize = 1_023;
+
+/// Dialback keys that are being verified at other servers at a time: each is a connection.
+pub const VERIFYING_MAX: usize = 256;
+
+/// Those of them that came from one address, so that no peer takes all.
+pub const VERIFYING_PER_ADDRESS_MAX: usize = 16;
+
+/// How long the verification of a dialback key may take: finding the server, TLS and the answer.
+pub const VERIFY_SECS: u64 = 30;
+
+/// Dialback keys of one stream that are being verified at a time.
+pub const VERIFYING_PER_STREAM_MAX: usize = 4;
+
+/// Pairs of domains that one stream between servers is verified for: a few hosts with a few
+/// services on each side.
+pub const PAIRS_PER_STREAM_MAX: usize = 100;
+
+/// Streams of other servers that are kept for resumption; beyond that new ones cannot be resumed.
+pub const SLEEPING_STREAMS_MAX: usize = 10_000;

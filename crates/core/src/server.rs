@@ -38,6 +38,7 @@ use crate::stanza_id::StanzaIds;
 use crate::store::Store;
 use crate::store::error::{Fault, StoreError};
 use crate::stream::management::Managed;
+use crate::stream::server::state::ServerStreams;
 
 /// A running server.
 pub struct Server {
@@ -63,6 +64,8 @@ pub struct Server {
     pub logins: LoginGuard,
     /// Requests of the server itself that are not answered yet.
     pub questions: Questions,
+    /// What streams with other servers share.
+    pub streams: Arc<ServerStreams>,
     /// What entities announced that they can do.
     pub known_features: KnownFeatures,
     hosts: ArcSwap<Hosts>,
@@ -103,6 +106,7 @@ impl Server {
             sleepers: Sleepers::default(),
             logins: LoginGuard::default(),
             questions: Questions::default(),
+            streams: Arc::new(ServerStreams::new(&identity.secret)),
             known_features: KnownFeatures::default(),
             hosts: ArcSwap::from_pointee(hosts.collect()),
             policy: ArcSwap::from_pointee(policy),

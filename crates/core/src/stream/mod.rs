@@ -13,6 +13,7 @@ pub mod open;
 mod pace;
 pub mod resume;
 pub mod sasl2;
+pub mod server;
 pub mod session;
 pub mod tokens;
 pub mod user_agent;

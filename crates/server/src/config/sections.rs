@@ -205,6 +205,8 @@ keys! {
         /// Largest stanza of a client, in bytes as received; advertised (XEP-0478). RFC 6120 §13.12
         /// allows no less than 10,000.
         stanza_bytes_max: usize = safe().stanza_bytes_max, 10_000..=16_777_216;
+        /// Largest stanza of another server, in bytes as received; advertised (XEP-0478).
+        server_stanza_bytes_max: usize = safe().server_stanza_bytes_max, 10_000..=16_777_216;
         /// Deepest nesting of elements in a stanza.
         depth_max: u16 = safe().depth_max, 16..=1024;
         /// Most attributes of one element.
