@@ -21,6 +21,7 @@ use crate::account::credentials::Record;
 use crate::account::directory::Directory;
 use crate::account::state::{PartSpec, State};
 use crate::clock::Clock;
+use crate::federation::table::Federation;
 use crate::hooks::decision::{Delivery, Direction, Keep, Verdict};
 use crate::hooks::manifest::Manifest;
 use crate::hooks::place::{Stage, Target};
@@ -64,6 +65,8 @@ pub struct Server {
     pub logins: LoginGuard,
     /// Requests of the server itself that are not answered yet.
     pub questions: Questions,
+    /// Domains elsewhere.
+    pub federation: Federation,
     /// What streams with other servers share.
     pub streams: Arc<ServerStreams>,
     /// What entities announced that they can do.
@@ -106,6 +109,7 @@ impl Server {
             sleepers: Sleepers::default(),
             logins: LoginGuard::default(),
             questions: Questions::default(),
+            federation: Federation::default(),
             streams: Arc::new(ServerStreams::new(&identity.secret)),
             known_features: KnownFeatures::default(),
             hosts: ArcSwap::from_pointee(hosts.collect()),

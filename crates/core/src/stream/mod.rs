@@ -4,13 +4,15 @@
 pub mod bind;
 pub mod bind2;
 pub mod client;
+pub mod commits;
 pub mod fast;
 pub mod features;
 pub mod legacy;
 pub mod login;
 pub mod management;
 pub mod open;
-mod pace;
+pub mod output;
+pub mod pace;
 pub mod resume;
 pub mod sasl2;
 pub mod server;

@@ -70,6 +70,14 @@ impl Resumable {
         self.streams.asleep(&id, &owner, Box::new(Sleeper { managed, expired, alarm }));
     }
 
+    /// Takes the counters of a stream whose connection is gone, so that it cannot be resumed any more.
+    pub fn reclaim(&self, pair: &Pair, id: &str) -> Option<Managed> {
+        let owner = owner(pair);
+        let Known::Asleep(sleeper) = self.streams.take(id, &owner) else { return None };
+        self.streams.ended(id, &owner, sleeper.managed.received);
+        Some(sleeper.managed)
+    }
+
     /// Forgets a stream that was closed; only the count of what was handled is remembered.
     pub fn end(&self, pair: &Pair, managed: &Managed) {
         if managed.resume_secs > 0 {
