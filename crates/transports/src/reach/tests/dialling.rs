@@ -273,7 +273,7 @@ async fn behind_a_resolver_that_keeps_signatures_back_nothing_is_signed() {
     let dns = Dns::from_keys(&[nameserver.address], Some(signing.keys())).expect("a resolver");
     let certificates = certificates(&scratch, "capulet.lit");
     let network = Network::asking(certificates, &Settings::default(), dns).expect("a network");
-    let dialled = network.dial(&pair("montague.lit")).await.ok().expect("it answers");
+    let Ok(dialled) = network.dial(&pair("montague.lit")).await else { panic!("it answers") };
     assert!(!dialled.target.signed);
 }
 
