@@ -2,6 +2,7 @@
 //! its stanzas may be sent.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use verona_xml::Tree;
 use verona_xmpp::error::{Condition, StreamCondition};
@@ -9,7 +10,7 @@ use verona_xmpp::ns;
 use verona_xmpp::sasl::mechanism::Mechanism;
 
 use crate::federation::reach::Pair;
-use crate::limits::VERIFY_SECS;
+use crate::limits::{CALL_SECS, VERIFY_SECS};
 use crate::server::Server;
 use crate::stream::management::Managed;
 use crate::stream::open::End;
@@ -37,9 +38,15 @@ pub async fn establish(
         return Err((Failure { condition, retry: false, steps }, former));
     }
     // What negotiates is large, and ends before the long-lived part begins.
-    match Box::pin(negotiate(server, pair, &mut former)).await {
-        Ok(established) => Ok(Established { former, ..established }),
-        Err(failure) => Err((failure, former)),
+    let negotiated = Box::pin(negotiate(server, pair, &mut former));
+    match tokio::time::timeout(Duration::from_secs(CALL_SECS), negotiated).await {
+        Ok(Ok(established)) => Ok(Established { former, ..established }),
+        Ok(Err(failure)) => Err((failure, former)),
+        Err(_) => {
+            let steps = vec!["it takes too long to negotiate".to_owned()];
+            let condition = Condition::RemoteServerTimeout;
+            Err((Failure { condition, retry: true, steps }, former))
+        }
     }
 }
 
