@@ -1,7 +1,6 @@
 //! RFC 6120 §6: SASL on a stream. The mechanisms are machines without I/O; here is what is around
 //! them: the elements, the store, the pool for hashing, and the patience with failures.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use verona_xml::{Element, Tree};
