@@ -2,6 +2,7 @@
 
 use verona_core::hooks::{ConfigError, HostSettings, Sections, Settings};
 use verona_core::server::{Host, Policy};
+use verona_core::stream::server::state::Rules;
 use verona_transports::reach::settings::{Override, Settings as Reaching};
 use verona_transports::tls::certificates::Site;
 
@@ -77,6 +78,11 @@ pub fn reaching(config: &Config) -> Reaching {
         servers: config.dns.servers.clone(),
         dnssec: config.dns.dnssec,
     }
+}
+
+/// What holds for streams with other servers.
+pub fn rules(config: &Config) -> Rules {
+    Rules { require_certificate: config.s2s.require_certificate, ..Rules::default() }
 }
 
 /// The domains that need certificates.

@@ -156,7 +156,7 @@ impl Reach for Roads {
                 direct_tls: false,
                 signed: false,
             };
-            Ok(Dialled { wire: self.open(server), target })
+            Ok(Dialled { wire: self.open(server), target, steps: Vec::new() })
         })
     }
 

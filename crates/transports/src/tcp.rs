@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
+use verona_core::federation;
 use verona_core::server::Server;
 use verona_core::stream::client;
 use verona_core::stream::wire::Wire;
@@ -35,6 +36,10 @@ pub enum Service {
     Client,
     /// Clients, with TLS from the first byte (XEP-0368).
     ClientTls,
+    /// Other servers, in plaintext until STARTTLS (RFC 6120 §5).
+    Server,
+    /// Other servers, with TLS from the first byte (XEP-0368).
+    ServerTls,
 }
 
 impl Service {
@@ -43,6 +48,8 @@ impl Service {
         match self {
             Self::Client => "clients, with STARTTLS",
             Self::ClientTls => "clients, with TLS from the first byte",
+            Self::Server => "other servers, with STARTTLS",
+            Self::ServerTls => "other servers, with TLS from the first byte",
         }
     }
 
@@ -51,6 +58,8 @@ impl Service {
         match self {
             Self::Client => Begin::Later(Door::StartTls),
             Self::ClientTls => Begin::Now(Door::Client),
+            Self::Server => Begin::Later(Door::ServerStartTls),
+            Self::ServerTls => Begin::Now(Door::Server),
         }
     }
 }
@@ -136,6 +145,7 @@ fn welcome(stream: TcpStream, peer: SocketAddr, service: Service, shared: &Share
         let known = Box::new(move || drop(guest));
         match service {
             Service::Client | Service::ClientTls => client::serve(server, wire, known).await,
+            Service::Server | Service::ServerTls => federation::serve(server, wire, known).await,
         }
     });
 }

@@ -42,14 +42,13 @@ fn told(subject: &str, trial: Trial) -> Vec<Finding> {
     let Trial { host, steps, failure } = trial;
     let mut findings: Vec<Finding> =
         steps.into_iter().map(|step| Finding::ok(subject, step)).collect();
-    findings.push(match failure {
-        None => Finding::ok(subject, format!("{host} can send to it")),
-        Some(failure) => {
-            // The last step is told as the failure that it is.
-            findings.pop_if(|last| last.text == failure.cause);
-            Finding::error(subject, failure.cause, cure(&failure.condition))
-        }
-    });
+    if let Some(failure) = failure {
+        // The last step is told as the failure that it is.
+        findings.pop_if(|last| last.text == failure.cause);
+        findings.push(Finding::error(subject, failure.cause, cure(&failure.condition)));
+    } else {
+        findings.push(Finding::ok(subject, format!("{host} can send to it")));
+    }
     findings
 }
 

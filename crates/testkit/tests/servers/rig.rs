@@ -295,7 +295,7 @@ impl Reach for Ways {
             let host = format!("xmpp.{domain}");
             let address = (Ipv4Addr::LOCALHOST, 5269).into();
             let target = Target { host, address, direct_tls: false, signed: false };
-            Ok(Dialled { wire: Box::new(near), target })
+            Ok(Dialled { wire: Box::new(near), target, steps: Vec::new() })
         })
     }
 

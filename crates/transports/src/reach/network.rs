@@ -12,6 +12,7 @@ use rustls::pki_types::TrustAnchor;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use verona_core::federation::reach::{Dialled, Distrust, Pair, Proof, Reach, Target, Unreachable};
+use verona_core::stream::wire::Wire;
 
 use crate::reach::attempts::{Attempts, interleave};
 use crate::reach::dns::{Dns, NoAnswer, addresses};
@@ -60,6 +61,9 @@ impl Ways {
     }
 }
 
+/// A connection, and where it leads.
+type Connected = (Box<dyn Wire>, Target);
+
 /// An address to be tried.
 struct Attempt {
     place: Place,
@@ -89,20 +93,8 @@ impl Network {
         Ok(())
     }
 
-    /// Opens a connection as [`Reach::dial`] does, and tells each step.
-    pub async fn dial_telling(
-        &self,
-        pair: &Pair,
-        steps: &mut Vec<String>,
-    ) -> Result<Dialled, Unreachable> {
-        let dialled = timeout(DIALLING, self.search(pair, steps)).await;
-        dialled.unwrap_or_else(|_| {
-            steps.push(format!("given up after {} seconds", DIALLING.as_secs()));
-            Err(Unreachable { unknown: false, steps: std::mem::take(steps) })
-        })
-    }
-
-    async fn search(&self, pair: &Pair, steps: &mut Vec<String>) -> Result<Dialled, Unreachable> {
+    /// Tries the places of the domain. Whether there is no such place, when none answers.
+    async fn search(&self, pair: &Pair, steps: &mut Vec<String>) -> Result<Connected, bool> {
         let ways = self.ways.load_full();
         let domain = ascii(pair.remote.domain());
         let mut attempts = Attempts::new();
@@ -120,21 +112,16 @@ impl Network {
             unknown = false;
             let won = attempts.race(found.into_iter().map(|one| self.attempt(pair, one))).await;
             steps.append(&mut attempts.failures());
-            if let Some(dialled) = won {
-                steps.push(told(&dialled.target));
-                return Ok(dialled);
+            if let Some(connected) = won {
+                return Ok(connected);
             }
         }
         let won = attempts.finish().await;
         steps.append(&mut attempts.failures());
-        let Some(dialled) = won else {
-            return Err(Unreachable { unknown, steps: std::mem::take(steps) });
-        };
-        steps.push(told(&dialled.target));
-        Ok(dialled)
+        won.ok_or(unknown)
     }
 
-    async fn attempt(&self, pair: &Pair, attempt: Attempt) -> Result<Dialled, String> {
+    async fn attempt(&self, pair: &Pair, attempt: Attempt) -> Result<Connected, String> {
         let Attempt { place, address, signed } = attempt;
         let target = Target { host: place.host, address, direct_tls: place.direct_tls, signed };
         let failed = |cause: String| format!("{}: {cause}", describe(&target));
@@ -145,12 +132,12 @@ impl Network {
         let certificates = self.certificates.clone();
         let plain = Plain::new(stream, address.ip(), certificates, Door::ServerStartTls);
         if !target.direct_tls {
-            return Ok(Dialled { wire: Box::new(plain), target });
+            return Ok((Box::new(plain), target));
         }
         let domains = (pair.local.domain(), pair.remote.domain());
         let secured = timeout(HANDSHAKE, Box::pin(plain.connect(Call::Direct, domains))).await;
         match secured {
-            Ok(Ok(wire)) => Ok(Dialled { wire, target }),
+            Ok(Ok(wire)) => Ok((wire, target)),
             Ok(Err(error)) => Err(failed(error.to_string())),
             Err(_) => Err(failed("TLS took too long".to_owned())),
         }
@@ -158,7 +145,7 @@ impl Network {
 }
 
 impl Ways {
-    async fn places(&self, domain: &str, steps: &mut Vec<String>) -> Result<Found, Unreachable> {
+    async fn places(&self, domain: &str, steps: &mut Vec<String>) -> Result<Found, bool> {
         let one = |place| Found { places: vec![place], certain: true };
         if let Some(place) = self.overrides.get(domain) {
             let Place { host, port, .. } = place;
@@ -209,17 +196,31 @@ fn literal(host: &str) -> Option<IpAddr> {
 }
 
 fn describe(target: &Target) -> String {
-    let tls = if target.direct_tls { ", direct TLS" } else { "" };
-    format!("{} at {}{tls}", target.host, target.address)
-}
-
-fn told(target: &Target) -> String {
-    format!("{}: connected", describe(target))
+    let Target { host, address, direct_tls, .. } = target;
+    let tls = if *direct_tls { ", with TLS from the first byte" } else { "" };
+    match literal(host) {
+        Some(_) => format!("{address}{tls}"),
+        None => format!("{host} at {address}{tls}"),
+    }
 }
 
 impl Reach for Network {
     fn dial<'a>(&'a self, pair: &'a Pair) -> BoxFuture<'a, Result<Dialled, Unreachable>> {
-        Box::pin(async move { self.dial_telling(pair, &mut Vec::new()).await })
+        Box::pin(async move {
+            let mut steps = Vec::new();
+            let dialled = timeout(DIALLING, self.search(pair, &mut steps)).await;
+            match dialled {
+                Ok(Ok((wire, target))) => {
+                    steps.push(format!("{}: connected", describe(&target)));
+                    Ok(Dialled { wire, target, steps })
+                }
+                Ok(Err(unknown)) => Err(Unreachable { unknown, steps }),
+                Err(_) => {
+                    steps.push(format!("given up after {} seconds", DIALLING.as_secs()));
+                    Err(Unreachable { unknown: false, steps })
+                }
+            }
+        })
     }
 
     fn judge<'a>(

@@ -1,7 +1,6 @@
 //! Where a domain's servers are: its records, in the order in which they are to be tried.
 
 use hickory_resolver::proto::rr::RData;
-use verona_core::federation::reach::Unreachable;
 
 use crate::reach::dns::{Answer, Dns, NoAnswer};
 
@@ -53,12 +52,9 @@ pub(crate) struct Found {
     pub(crate) certain: bool,
 }
 
-/// Finds the places of a domain (as in DNS). `steps` tells how it went.
-pub(crate) async fn find(
-    dns: &Dns,
-    domain: &str,
-    steps: &mut Vec<String>,
-) -> Result<Found, Unreachable> {
+/// Finds the places of a domain (as in DNS). `steps` tells how it went; when there are none, whether
+/// that is certain.
+pub(crate) async fn find(dns: &Dns, domain: &str, steps: &mut Vec<String>) -> Result<Found, bool> {
     // XEP-0368 §3: both are asked and mixed.
     let (direct, plain) = futures_util::future::join(
         ask(dns, "_xmpps-server", domain, true),
@@ -93,7 +89,7 @@ pub(crate) async fn find(
     // XEP-0368 §5, RFC 6120 §3.2.1: who denies the service has no other place for it. RFC 7673 §3.1:
     // where answers are signed, one that was not heard must not be replaced by a guess.
     if not_here || (failed && dns.is_signed().await) {
-        return Err(Unreachable { unknown: !failed, steps: std::mem::take(steps) });
+        return Err(!failed);
     }
     // RFC 6120 §3.2.1 (9), §3.2.2: without records the domain itself is the host.
     let (host, signed) = (domain.to_owned(), !failed);

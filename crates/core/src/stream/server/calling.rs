@@ -69,8 +69,7 @@ pub async fn call(server: &Arc<Server>, pair: &Pair) -> Result<Called, Failure> 
         return Err(Failure { condition: Condition::RemoteServerNotFound, retry: false, steps });
     };
     let dialled = reach.dial(pair).await?;
-    let (target, mut steps) = (dialled.target, Vec::new());
-    steps.push(format!("connected to {} at {}", target.host, target.address));
+    let (target, mut steps) = (dialled.target, dialled.steps);
     let mut open = Open::between_servers(server.clone(), dialled.wire, true);
     match prepare(&mut open, &*reach, pair, &target, &mut steps).await {
         Ok((offer, takes, trust)) => {

@@ -100,9 +100,7 @@ async fn places_are_tried_by_priority_until_one_answers() {
         .a("open.montague.lit", [127, 0, 0, 2])
         .a("last.montague.lit", [127, 0, 0, 3]);
     let world = world(zone, None).await;
-    let mut steps = Vec::new();
-    let dialled = world.network.dial_telling(&pair("montague.lit"), &mut steps).await;
-    let target = dialled.map(|dialled| dialled.target).expect("the second answers");
+    let Dialled { target, steps, .. } = world.dials("montague.lit").await;
     assert_eq!((target.host.as_str(), target.address), ("open.montague.lit", open));
     assert!(!target.direct_tls && !target.signed);
     for (step, expected) in [
@@ -273,7 +271,7 @@ async fn behind_a_resolver_that_keeps_signatures_back_nothing_is_signed() {
     let dns = Dns::from_keys(&[nameserver.address], Some(signing.keys())).expect("a resolver");
     let certificates = certificates(&scratch, "capulet.lit");
     let network = Network::asking(certificates, &Settings::default(), dns).expect("a network");
-    let dialled = network.dial(&pair("montague.lit")).await.ok().expect("it answers");
+    let Ok(dialled) = network.dial(&pair("montague.lit")).await else { panic!("it answers") };
     assert!(!dialled.target.signed);
 }
 

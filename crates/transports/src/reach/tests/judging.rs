@@ -1,6 +1,7 @@
 //! Certificates of every kind against the judgement.
 
 use std::net::SocketAddr;
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -244,7 +245,7 @@ async fn an_unsigned_record_is_worth_nothing() {
     let zone = Zone::default().tlsa(PLACE, [3, 0, 1], sha256(&own));
     let world = world(zone, None).await;
     for target in [None, Some(target(false)), Some(target(true))] {
-        let judged = world.network.judge(&[own.clone()], "montague.lit", target.as_ref()).await;
+        let judged = world.network.judge(from_ref(&own), "montague.lit", target.as_ref()).await;
         assert_eq!(judged.expect_err("unsigned").0, "its certificate is self-signed");
     }
 }
@@ -339,9 +340,9 @@ async fn a_server_that_calls_is_proven_by_the_records_of_its_domain() {
         .srv("_xmpp-server._tcp.montague.lit", (0, 5269), "x.hosting.example")
         .tlsa(PLACE, [3, 1, 1], sha256(&key_of(&own)));
     let world_signed = world(zone.clone(), Some(signing)).await;
-    let judged = world_signed.judge(&[own.clone()], "montague.lit").await;
+    let judged = world_signed.judge(from_ref(&own), "montague.lit").await;
     assert_eq!(judged.map(|proof| proof.by), Ok(ProvenBy::Dane));
-    assert!(world_signed.judge(&[own.clone()], "benvolio.lit").await.is_err());
+    assert!(world_signed.judge(from_ref(&own), "benvolio.lit").await.is_err());
     let world_unsigned = world(zone, None).await;
     assert!(world_unsigned.judge(&[own], "montague.lit").await.is_err());
 }
