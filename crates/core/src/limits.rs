@@ -335,6 +335,9 @@ pub const VERIFYING_PER_ADDRESS_MAX: usize = 16;
 /// How long the verification of a dialback key may take: finding the server, TLS and the answer.
 pub const VERIFY_SECS: u64 = 30;
 
+/// How long it may take to come from a domain to a stream with it.
+pub const CALL_SECS: u64 = 80;
+
 /// Dialback keys of one stream that are being verified at a time.
 pub const VERIFYING_PER_STREAM_MAX: usize = 4;
 

@@ -160,7 +160,8 @@ impl Reach for Roads {
                 direct_tls: false,
                 signed: false,
             };
-            Ok(Dialled { wire: self.open(pair.remote.domain(), server), target })
+            let wire = self.open(pair.remote.domain(), server);
+            Ok(Dialled { wire, target, steps: Vec::new() })
         })
     }
 

@@ -49,6 +49,8 @@ pub struct Dialled {
     pub wire: Box<dyn Wire>,
     /// Where it leads.
     pub target: Target,
+    /// Each step with its outcome, for log, status and check.
+    pub steps: Vec<String>,
 }
 
 /// Where a domain's server was found.

@@ -2,6 +2,8 @@
 
 pub mod certificates;
 pub mod config;
+pub mod domains;
+pub mod federation;
 pub mod finding;
 pub mod machine;
 

@@ -33,8 +33,8 @@ pub enum Command {
     /// Make and change accounts, in the running server or on its store.
     #[command(subcommand)]
     Account(Account),
-    /// Look at config, certificates, ports, disk and clock; say what mends what is wrong.
-    Check(Json),
+    /// Look at config, certificates, DNS, ports, disk and clock; say what mends what is wrong.
+    Check(Check),
     /// Show the config.
     #[command(subcommand)]
     Config(Config),
@@ -49,6 +49,22 @@ pub enum Command {
 /// How the outcome is written.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Json {
+    /// Write JSON, for scripts.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is checked.
+#[derive(Args, Clone, Debug)]
+pub struct Check {
+    /// Instead, let the running server try a federation with this domain; tells each step.
+    #[arg(long, value_name = "DOMAIN")]
+    pub federate: Option<String>,
+
+    /// The domain of this server that tries it; without one: the first.
+    #[arg(long, value_name = "DOMAIN", requires = "federate")]
+    pub host: Option<String>,
+
     /// Write JSON, for scripts.
     #[arg(long)]
     pub json: bool,

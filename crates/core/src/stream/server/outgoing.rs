@@ -2,6 +2,7 @@
 //! its stanzas may be sent.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use verona_xml::Tree;
 use verona_xmpp::error::{Condition, StreamCondition};
@@ -9,14 +10,14 @@ use verona_xmpp::ns;
 use verona_xmpp::sasl::mechanism::Mechanism;
 
 use crate::federation::reach::Pair;
-use crate::limits::VERIFY_SECS;
+use crate::limits::{CALL_SECS, VERIFY_SECS};
 use crate::server::Server;
 use crate::stream::management::Managed;
 use crate::stream::open::End;
 use crate::stream::server::calling::{Called, call};
 use crate::stream::server::dialback::{About, Change, Dialbacks};
 use crate::stream::server::established::{Established, Role};
-use crate::stream::server::failure::Failure;
+use crate::stream::server::failure::{Failure, plain};
 use crate::stream::server::features::ask_bidi;
 use crate::stream::server::managing::{self, Command, ENABLE};
 use crate::stream::server::pairs::Verified;
@@ -37,9 +38,15 @@ pub async fn establish(
         return Err((Failure { condition, retry: false, steps }, former));
     }
     // What negotiates is large, and ends before the long-lived part begins.
-    match Box::pin(negotiate(server, pair, &mut former)).await {
-        Ok(established) => Ok(Established { former, ..established }),
-        Err(failure) => Err((failure, former)),
+    let negotiated = Box::pin(negotiate(server, pair, &mut former));
+    match tokio::time::timeout(Duration::from_secs(CALL_SECS), negotiated).await {
+        Ok(Ok(established)) => Ok(Established { former, ..established }),
+        Ok(Err(failure)) => Err((failure, former)),
+        Err(_) => {
+            let steps = vec!["it takes too long to negotiate".to_owned()];
+            let condition = Condition::RemoteServerTimeout;
+            Err((Failure { condition, retry: true, steps }, former))
+        }
     }
 }
 
@@ -122,7 +129,7 @@ impl Caller {
         let answer = answer.root();
         if answer.is("failure", ns::SASL) {
             let why = answer.children().find(|child| child.name() != "text");
-            let why = why.map_or("no reason given", |why| why.name());
+            let why = plain(why.map_or("no reason given", |why| why.name()));
             self.called.steps.push(format!("it does not take our certificate: {why}"));
             return Ok(false);
         }
