@@ -246,7 +246,7 @@ fn domain(element: Element<'_>, name: &str) -> Result<Jid, StreamError> {
 
 /// Whether a text can be a stream id or a key: neither has spaces, so that they cannot be made to
 /// look like another part of what is hashed.
-fn is_token(text: &str) -> bool {
+pub fn is_token(text: &str) -> bool {
     (1..=TOKEN_BYTES_MAX).contains(&text.len())
         && !text.contains(|c: char| c.is_whitespace() || c.is_control())
 }

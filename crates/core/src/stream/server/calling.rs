@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use verona_xml::Tree;
+use verona_xmpp::dialback::is_token;
 use verona_xmpp::error::{Condition, StreamCondition, StreamError};
 use verona_xmpp::ns;
 use verona_xmpp::stream::{Content, Opening, Version};
@@ -12,7 +13,7 @@ use crate::federation::reach::{Pair, Reach, Target};
 use crate::server::Server;
 use crate::stream::open::{End, Open};
 use crate::stream::server::established::Takes;
-use crate::stream::server::failure::Failure;
+use crate::stream::server::failure::{Failure, plain};
 use crate::stream::server::features::Offer;
 use crate::stream::server::pairs::{Grounds, Trust};
 
@@ -165,6 +166,9 @@ async fn greet(open: &mut Open, pair: &Pair) -> Result<(Offer, Takes), End> {
     };
     open.send_header(&opening).await?;
     let header = open.header_answer().await?;
+    if !is_token(&open.id) && !open.id.is_empty() {
+        return Err(StreamCondition::BadFormat.into());
+    }
     if header.version.major == 0 {
         // XEP-0220 §2.4.1: older than features.
         let offer = Offer { dialback: header.dialback, ..Offer::default() };
@@ -199,7 +203,7 @@ async fn fail(open: Open, pair: &Pair, mut steps: Vec<String>, end: End) -> Fail
                 failure.condition = Condition::RemoteServerNotFound;
                 failure.retry = false;
             }
-            format!("the server refused: {error}")
+            format!("the server refused: {}", plain(&error.to_string()))
         }
     });
     open.finish(end, None, &pair.remote).await;

@@ -15,7 +15,7 @@ use crate::federation::reach::Pair;
 use crate::limits::{PAIRS_PER_STREAM_MAX, VERIFY_SECS, VERIFYING_PER_STREAM_MAX};
 use crate::server::Server;
 use crate::stream::server::established::Role;
-use crate::stream::server::failure::Failure;
+use crate::stream::server::failure::{Failure, plain};
 use crate::stream::server::ours::is_ours;
 use crate::stream::server::pairs::{Pairs, Trust, Verified};
 use crate::stream::server::verify::{self, Verdict};
@@ -281,7 +281,8 @@ impl Dialbacks {
                 Change::MaySend(pair)
             }
             Says::Error(fault) => {
-                let cause = format!("{} cannot verify {}: {fault}", pair.remote, pair.local);
+                let why = plain(&fault.to_string());
+                let cause = format!("{} cannot verify {}: {why}", pair.remote, pair.local);
                 let retry = &*fault.condition != "item-not-found";
                 let condition = Condition::RemoteServerTimeout;
                 Change::Refused(pair, Failure { condition, retry, steps: vec![cause] })

@@ -6,6 +6,9 @@ use verona_xmpp::error::Condition;
 
 use crate::federation::reach::Unreachable;
 
+/// Characters of a peer's text that are repeated in a log.
+const CHARS_MAX: usize = 200;
+
 /// Why there is no stream.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Failure {
@@ -23,6 +26,12 @@ impl Failure {
     pub fn cause(&self) -> &str {
         self.steps.last().map_or("unknown", String::as_str)
     }
+}
+
+/// Text of a peer as it may stand in a log: one line, and not long.
+pub fn plain(text: &str) -> String {
+    let letter = |letter: char| if letter.is_control() { ' ' } else { letter };
+    text.chars().take(CHARS_MAX).map(letter).collect()
 }
 
 impl From<Unreachable> for Failure {
@@ -43,3 +52,14 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_a_peer_stays_in_its_line() {
+        assert_eq!(plain("so\nlong\u{1b}[31m"), "so long [31m");
+        assert_eq!(plain(&"ä".repeat(1_000)), "ä".repeat(CHARS_MAX));
+    }
+}

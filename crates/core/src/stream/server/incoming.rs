@@ -23,6 +23,7 @@ use crate::stream::login;
 use crate::stream::open::{End, Incoming, Open};
 use crate::stream::server::dialback::{About, Dialbacks, Heard};
 use crate::stream::server::established::{Established, Role, Takes};
+use crate::stream::server::failure::plain;
 use crate::stream::server::features::{NS_BIDI, Offer, takes};
 use crate::stream::server::ours::is_ours;
 use crate::stream::server::pairs::{Trust, Verified};
@@ -39,6 +40,12 @@ pub async fn accept(server: Arc<Server>, wire: Box<dyn Wire>) -> Option<Establis
         Err(end) => end,
     };
     let us = called.local.take();
+    if let End::Error(error) | End::Refused(error) = &end {
+        let from = called.remote.as_ref().map_or("?", Jid::as_str);
+        let to = us.as_ref().map_or("?", Jid::as_str);
+        let error = plain(&error.to_string());
+        tracing::info!(stream = %called.open.id, %peer, from, to, error, "server not verified");
+    }
     called.open.finish(end, us.as_ref(), peer).await;
     None
 }
@@ -197,6 +204,9 @@ impl Callee {
                 tree = self.open.element() => tree?,
             };
             let element = tree.root();
+            if element.is("error", ns::STREAMS) {
+                return Err(End::Refused(StreamError::read(element)));
+            }
             if element.is("starttls", ns::TLS) {
                 let domain = self.local.as_ref().map(|local| local.domain().to_owned());
                 self.open.start_tls(&domain.unwrap_or_default()).await?;

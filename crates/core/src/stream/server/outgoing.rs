@@ -17,7 +17,7 @@ use crate::stream::open::End;
 use crate::stream::server::calling::{Called, call};
 use crate::stream::server::dialback::{About, Change, Dialbacks};
 use crate::stream::server::established::{Established, Role};
-use crate::stream::server::failure::Failure;
+use crate::stream::server::failure::{Failure, plain};
 use crate::stream::server::features::ask_bidi;
 use crate::stream::server::managing::{self, Command, ENABLE};
 use crate::stream::server::pairs::Verified;
@@ -129,7 +129,7 @@ impl Caller {
         let answer = answer.root();
         if answer.is("failure", ns::SASL) {
             let why = answer.children().find(|child| child.name() != "text");
-            let why = why.map_or("no reason given", |why| why.name());
+            let why = plain(why.map_or("no reason given", |why| why.name()));
             self.called.steps.push(format!("it does not take our certificate: {why}"));
             return Ok(false);
         }
