@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 use verona_xmpp::error::{Condition, StanzaError};
-use verona_xmpp::stanza::{IqType, Kind, Stanza};
+use verona_xmpp::stanza::{IqType, Kind, PresenceType, Stanza};
 
 use crate::federation::queue::Entry;
 use crate::federation::reach::Pair;
@@ -188,8 +188,7 @@ impl Server {
         self.return_entries(entries, &StanzaError::new(condition));
     }
 
-    /// The same for entries of a queue. What is an answer itself, and presence that only tells who is
-    /// there, ends in silence.
+    /// The same for entries of a queue. What is an answer itself ends in silence.
     pub(crate) fn return_entries(self: &Arc<Self>, entries: Vec<Entry>, error: &StanzaError) {
         let mut errors = Vec::new();
         for entry in entries {
@@ -216,11 +215,8 @@ fn forget(route: &Route, seq: Seq, server: &Server) {
     }
 }
 
-/// Whether a sender is told that a stanza did not arrive: of messages, questions and requests.
+/// Whether a sender is told that a stanza did not arrive. Who leaves, and an account on whose behalf the
+/// server asks, would not know what to do with it.
 fn hears_of_failure(stanza: &Stanza) -> bool {
-    use verona_xmpp::stanza::PresenceType as Presence;
-    !matches!(
-        stanza.kind(),
-        Kind::Presence(Presence::Available | Presence::Unavailable | Presence::Probe)
-    )
+    !matches!(stanza.kind(), Kind::Presence(PresenceType::Unavailable | PresenceType::Probe))
 }

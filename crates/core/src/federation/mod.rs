@@ -6,6 +6,7 @@
 pub mod drive;
 mod finish;
 pub mod gauge;
+mod life;
 pub mod queue;
 pub mod reach;
 pub mod route;
