@@ -275,6 +275,10 @@ pub const ROUTES_MAX: usize = 20_000;
 /// Seconds after which a route that nobody uses is forgotten.
 pub const ROUTE_IDLE_SECS: u32 = 60 * 60;
 
+/// Tries in a row that fail before another server counts as gone, and with it all who are there: about
+/// half a minute, in which a server that is restarted comes back.
+pub const ROUTE_GONE_TRIES: u32 = 6;
+
 /// How much more may wait while a stream takes it than while none does: it will not wait for long.
 pub const QUEUE_STREAM_FACTOR: usize = 4;
 

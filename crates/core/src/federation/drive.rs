@@ -189,6 +189,9 @@ fn failed(server: &Arc<Server>, route: &Arc<Route>, failure: &Failure) {
     } else {
         server.return_all(route, failure.condition);
     }
+    if route.is_given_up() {
+        server.tell_gone(&route.pair);
+    }
 }
 
 /// Twice as long after each try, up to a bound, and never the same for all.
