@@ -319,7 +319,7 @@ pub const UNPROVEN_SECS: u64 = 10;
 
 /// Seconds for which this server tries to resume a stream of its own before what was sent on it is
 /// sent anew.
-pub const OURS_RESUMES_SECS: u64 = 120;
+pub const OURS_RESUMES_SECS: u64 = 30;
 
 /// Seconds for which a peer is waited for to resume a stream of its own on which we had sent something:
 /// it is at it at once, or not at all.

@@ -156,7 +156,7 @@ impl Route {
     /// server opens one of its own, that of the peer is none: else both might close theirs.
     pub fn attach(&self, trust: Trust, is_own: bool, now_micros: u64) -> bool {
         let mut inner = self.inner.lock();
-        if inner.phase == Phase::Connected || (!is_own && inner.phase == Phase::Connecting) {
+        if inner.phase == Phase::Connected || (!is_own && inner.is_opening()) {
             return false;
         }
         inner.phase = Phase::Connected;
@@ -389,6 +389,11 @@ impl Route {
 }
 
 impl Inner {
+    /// Whether a stream of this server's own is being opened, or one is about to be resumed.
+    fn is_opening(&self) -> bool {
+        self.phase == Phase::Connecting || matches!(self.lost, Some(Lost::Ours(..)))
+    }
+
     /// Whether there is something to do for a stream.
     fn has_use(&self) -> bool {
         !self.queue.is_empty() || self.lost.is_some() || self.is_wanted
@@ -418,7 +423,9 @@ impl Inner {
             return false;
         }
         self.is_driven = true;
-        self.phase = Phase::Connecting;
+        // While the peer is waited for, a stream of its own is welcome.
+        let waits = matches!(self.lost, Some(Lost::Theirs(..)));
+        self.phase = if waits { Phase::Waiting } else { Phase::Connecting };
         true
     }
 }
