@@ -5,6 +5,7 @@
 //! ```text
 //! # A comment.
 //! registration closed                 what the server must be like: closed, invite or open
+//! admin juliet@capulet.lit            who administers the host
 //! config                              more of it: lines of its configuration file
 //!     [modules.mam]
 //!     retention_days = 1
@@ -196,6 +197,7 @@ impl Parser {
         match name {
             "config" => self.script.setup.config.push_str(&(statement.block.join("\n") + "\n")),
             "registration" => self.registration(phrase)?,
+            "admin" => self.script.setup.admins.push(phrase.to_owned()),
             _ => self.about(name, phrase, statement)?,
         }
         Ok(())
