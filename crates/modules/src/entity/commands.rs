@@ -53,7 +53,7 @@ impl Commands {
         let execution = registry.execute(node, request);
         let execution = execution.ok_or_else(|| StanzaError::new(Condition::Forbidden))?;
         if cancels {
-            // §2.4.5: the work has not begun, since nothing has polled for it.
+            // §2.4.3: the work has not begun, since nothing has polled for it.
             return Ok(Reply::with(|writer| write(writer, node, (&session, "canceled"), None)));
         }
         let outcome = execution.await?;

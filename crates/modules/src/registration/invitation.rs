@@ -323,10 +323,10 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use verona_core::account::credentials::{ACCOUNTS, Record};
-    use verona_stores::memory::Memory;
     use verona_xmpp::sasl::credentials::Credentials;
 
     use super::*;
+    use crate::testing::memory;
 
     const LIFE: u64 = 90;
 
@@ -335,7 +335,7 @@ mod tests {
 
     impl Host {
         fn new() -> Self {
-            Self(Arc::new(Memory::new()))
+            Self(memory("registration invite").server.store.clone())
         }
 
         fn at(&self, now_micros: u64) -> Invitations {

@@ -211,7 +211,7 @@ fn form() -> Form {
         .field(Field::boolean("roster-subscription", false).label("Become contacts of each other"))
 }
 
-/// §5.1; without a page to land on: there is no web server here yet.
+/// §5.1. todo(XEP-0401 §5.2): `landing-url`, when there are pages to land on.
 fn result(made: &Made, uri: String) -> Form {
     // Whole seconds, rounded down: nobody comes too late who believes it.
     let secs = made.known.invitation.expires_micros / 1_000_000;
