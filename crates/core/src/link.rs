@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use parking_lot::Mutex;
 use verona_xmpp::jid::Jid;
 
 use crate::mailbox::Mailbox;
@@ -15,12 +16,36 @@ pub struct Link {
     pub mailbox: Mailbox,
     /// Server uptime in seconds when the peer was last heard.
     heard_secs: AtomicU32,
+    /// The id of its stream, or of the last one that it had.
+    stream: Mutex<Box<str>>,
 }
 
 impl Link {
     /// The shared half of a new session.
     pub fn new(jid: Jid, now_secs: u32) -> Self {
-        Self { jid, mailbox: Mailbox::default(), heard_secs: now_secs.into() }
+        let stream = Mutex::default();
+        Self { jid, mailbox: Mailbox::default(), heard_secs: now_secs.into(), stream }
+    }
+
+    /// Says which stream the session has from now on.
+    pub fn on_stream(&self, id: &str) {
+        *self.stream.lock() = id.into();
+    }
+
+    /// The id of the session's stream, or of the last one that it had: by it the lines of the log
+    /// that belong together are found. Empty for one that sleeps since before a restart.
+    pub fn stream(&self) -> Box<str> {
+        self.stream.lock().clone()
+    }
+
+    /// The bare JID of the account, for the log.
+    pub fn account(&self) -> &str {
+        self.jid.bare_str()
+    }
+
+    /// The resourcepart, for the log: clients choose it, so it is written with its quotes.
+    pub fn resource(&self) -> &str {
+        self.jid.resource().unwrap_or_default()
     }
 
     /// Notes that the peer was heard now, in seconds of server uptime.

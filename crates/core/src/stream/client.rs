@@ -85,7 +85,8 @@ impl Client {
         let Self { mut open, .. } = self;
         open.wire.settle();
         let unread = open.take_unread();
-        Session::new(open.server, entered, open.wire, open.scanner, unread).on_stream(open.id)
+        entered.seat.link.on_stream(&open.id);
+        Session::new(open.server, entered, open.wire, open.scanner, unread)
     }
 
     /// The first header must come soon.

@@ -98,7 +98,7 @@ pub async fn handshake(
                 respond(answer.root(), awaiting, profile)?
             }
             Step::Lookup(lookup) => {
-                let found = look_up_slowly(&open.server, lookup.account()).await;
+                let found = look_up_slowly(&open.server, lookup.account(), &open.id).await;
                 lookup.found(found)
             }
             Step::Check(check) => on_pool(&open.server, check).await,
@@ -152,14 +152,14 @@ pub fn failure(error: SaslError) -> Step {
 
 /// What is known of an account comes from memory or from the disk, and that there is none always from
 /// the disk. Told no sooner than this, and by the same way, it comes to the same (RFC 6120 §13.11).
-async fn look_up_slowly(server: &Arc<Server>, account: &str) -> Found {
-    let (server, account) = (server.clone(), account.to_owned());
-    let found = tokio::spawn(async move { look_up(&server, &account).await });
+async fn look_up_slowly(server: &Arc<Server>, account: &str, stream: &str) -> Found {
+    let (server, account, stream) = (server.clone(), account.to_owned(), stream.to_owned());
+    let found = tokio::spawn(async move { look_up(&server, &account, &stream).await });
     tokio::time::sleep(LOOKUP).await;
     found.await.unwrap_or(Found::Unavailable)
 }
 
-async fn look_up(server: &Server, account: &str) -> Found {
+async fn look_up(server: &Server, account: &str, stream: &str) -> Found {
     let Ok(jid) = Jid::parse(account) else { return Found::Unknown };
     if server.directory.loaded(jid.bare_str()).is_some() {
         // Asked in any case: whether the readers of the disk were at work can be told from outside.
@@ -170,7 +170,7 @@ async fn look_up(server: &Server, account: &str) -> Found {
         Ok(Some(record)) => Found::Active(record.credentials),
         Ok(None) => Found::Unknown,
         Err(error) => {
-            tracing::error!(account, %error, "cannot read credentials");
+            tracing::error!(%stream, account, %error, "cannot read credentials");
             Found::Unavailable
         }
     }
