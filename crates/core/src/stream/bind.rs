@@ -209,8 +209,8 @@ fn take_place(
         }
         let taken = seat.link.jid.resource().and_then(|name| state.place_of(name));
         let Some(old) = taken.and_then(|place| state.resources.get(place)) else {
-            let limits = &server.policy().limits;
-            if state.resources.len() >= limits.resources_per_account && !limits.unlimited {
+            let most = server.policy().limits.resources_per_account;
+            if state.resources.len() >= most {
                 return Err(
                     StanzaError::new(Condition::ResourceConstraint).text("too many resources")
                 );
