@@ -7,6 +7,9 @@ use verona_xmpp::jid::Jid;
 
 use crate::mailbox::Mailbox;
 
+/// Stands for the stream of a session that has slept since before a restart.
+const NO_STREAM: &str = "none";
+
 /// The shared half of a bound session. The other half, the stream, belongs to the session's task.
 #[derive(Debug)]
 pub struct Link {
@@ -23,7 +26,7 @@ pub struct Link {
 impl Link {
     /// The shared half of a new session.
     pub fn new(jid: Jid, now_secs: u32) -> Self {
-        let stream = Mutex::default();
+        let stream = Mutex::new(NO_STREAM.into());
         Self { jid, mailbox: Mailbox::default(), heard_secs: now_secs.into(), stream }
     }
 
@@ -33,7 +36,7 @@ impl Link {
     }
 
     /// The id of the session's stream, or of the last one that it had: by it the lines of the log
-    /// that belong together are found. Empty for one that sleeps since before a restart.
+    /// that belong together are found.
     pub fn stream(&self) -> Box<str> {
         self.stream.lock().clone()
     }
