@@ -15,17 +15,27 @@ pub struct Link {
     pub mailbox: Mailbox,
     /// Server uptime in seconds when the peer was last heard.
     heard_secs: AtomicU32,
+    /// How often it was heard, modulo 2^32.
+    heard_times: AtomicU32,
 }
 
 impl Link {
     /// The shared half of a new session.
     pub fn new(jid: Jid, now_secs: u32) -> Self {
-        Self { jid, mailbox: Mailbox::default(), heard_secs: now_secs.into() }
+        let mailbox = Mailbox::default();
+        Self { jid, mailbox, heard_secs: now_secs.into(), heard_times: 0.into() }
     }
 
     /// Notes that the peer was heard now, in seconds of server uptime.
     pub fn heard(&self, now_secs: u32) {
         self.heard_secs.store(now_secs, Ordering::Relaxed);
+        self.heard_times.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often the peer was heard so far, modulo 2^32: who compares it with what it was learns
+    /// whether the peer was heard since.
+    pub fn heard_times(&self) -> u32 {
+        self.heard_times.load(Ordering::Relaxed)
     }
 
     /// When the peer was last heard, in seconds of server uptime.

@@ -10,6 +10,7 @@ use crate::access::blocking::Blocking;
 use crate::archive::mam::Mam;
 use crate::devices::carbons::Carbons;
 use crate::devices::client_state::ClientState;
+use crate::devices::push::Push;
 use crate::entity::caps::Caps;
 use crate::entity::contact::Contact;
 use crate::entity::disco::Disco;
@@ -81,6 +82,7 @@ modules! {
     Mam,
     Carbons,
     ClientState,
+    Push,
 }
 
 /// Makes a host with all modules as they are by default.

@@ -2,3 +2,4 @@
 
 pub mod carbons;
 pub mod client_state;
+pub mod push;
