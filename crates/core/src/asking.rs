@@ -16,7 +16,7 @@ use crate::server::Server;
 #[derive(Debug)]
 pub enum Told {
     /// The result.
-    Result(Stanza),
+    Result(Box<Stanza>),
     /// An error came, from who was asked or from who stands between.
     Refused(StanzaError),
     /// Nothing came in time, or too much is being asked already.
@@ -34,7 +34,7 @@ impl Server {
         payload: &str,
     ) -> Option<Stanza> {
         match self.ask_for((asker, asked), "get", payload).await {
-            Told::Result(answer) => Some(answer),
+            Told::Result(answer) => Some(*answer),
             Told::Refused(_) | Told::Nothing => None,
         }
     }
@@ -61,7 +61,7 @@ impl Server {
         let answer = tokio::time::timeout(patience, question.answer()).await.ok().flatten();
         let Some(answer) = answer else { return Told::Nothing };
         if answer.iq_type() == Some(IqType::Result) {
-            return Told::Result(answer);
+            return Told::Result(Box::new(answer));
         }
         let error = answer.child("error", ns::CLIENT).and_then(|error| error.tree());
         match error {

@@ -7,6 +7,7 @@ use verona_core::hooks::{
 use verona_core::server::Host;
 
 use crate::access::blocking::Blocking;
+use crate::archive::inbox::Inbox;
 use crate::archive::mam::Mam;
 use crate::devices::carbons::Carbons;
 use crate::devices::client_state::ClientState;
@@ -80,6 +81,7 @@ modules! {
     Offline,
     Hints,
     Mam,
+    Inbox,
     Carbons,
     ClientState,
     Push,
