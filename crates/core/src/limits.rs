@@ -235,6 +235,10 @@ pub const TOKEN_SECS: u64 = 30 * 24 * 60 * 60;
 /// Seconds after which a token is replaced when it is used: a stolen one is found out within days.
 pub const TOKEN_ROTATE_SECS: u64 = 24 * 60 * 60;
 
+/// Clients of an account that are remembered (XEP-0494): more than anybody has devices. With one more
+/// the one that was not seen for longest is forgotten.
+pub const CLIENTS_MAX: usize = 64;
+
 /// Clients of an account that have tokens: more than anybody has devices.
 pub const TOKEN_CLIENTS_MAX: usize = 32;
 

@@ -1,6 +1,7 @@
 //! A session as everybody else sees it: who it is, and its mailbox.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 use verona_xmpp::jid::Jid;
 
@@ -13,6 +14,8 @@ pub struct Link {
     pub jid: Jid,
     /// What waits to be written.
     pub mailbox: Mailbox,
+    /// When the session began, or was found after a restart.
+    since: Instant,
     /// Server uptime in seconds when the peer was last heard.
     heard_secs: AtomicU32,
     /// How often it was heard, modulo 2^32.
@@ -23,7 +26,13 @@ impl Link {
     /// The shared half of a new session.
     pub fn new(jid: Jid, now_secs: u32) -> Self {
         let mailbox = Mailbox::default();
-        Self { jid, mailbox, heard_secs: now_secs.into(), heard_times: 0.into() }
+        Self {
+            jid,
+            mailbox,
+            since: Instant::now(),
+            heard_secs: now_secs.into(),
+            heard_times: 0.into(),
+        }
     }
 
     /// Notes that the peer was heard now, in seconds of server uptime.
@@ -36,6 +45,11 @@ impl Link {
     /// whether the peer was heard since.
     pub fn heard_times(&self) -> u32 {
         self.heard_times.load(Ordering::Relaxed)
+    }
+
+    /// How long ago the session began, or was found after a restart, in microseconds.
+    pub fn age_micros(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// When the peer was last heard, in seconds of server uptime.

@@ -11,6 +11,7 @@ use crate::archive::inbox::Inbox;
 use crate::archive::mam::Mam;
 use crate::devices::carbons::Carbons;
 use crate::devices::client_state::ClientState;
+use crate::devices::clients::Clients;
 use crate::devices::push::Push;
 use crate::entity::caps::Caps;
 use crate::entity::contact::Contact;
@@ -85,6 +86,7 @@ modules! {
     Carbons,
     ClientState,
     Push,
+    Clients,
 }
 
 /// Makes a host with all modules as they are by default.

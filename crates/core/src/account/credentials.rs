@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use verona_xmpp::jid::Jid;
 use verona_xmpp::sasl::credentials::Credentials;
+use verona_xmpp::sasl::hash::Hash;
 
 use crate::store::Store;
 use crate::store::error::{Fault, StoreError};
@@ -41,6 +42,11 @@ impl Record {
             credentials: Credentials::decode(rest).ok()?,
         })
     }
+}
+
+/// A hash of all that is kept of a password: another one means another password, or other keys.
+pub fn fingerprint(credentials: &Credentials) -> Vec<u8> {
+    Hash::Sha256.digest(&credentials.encode()).as_ref().to_vec()
 }
 
 impl std::fmt::Debug for Record {

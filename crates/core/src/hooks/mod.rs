@@ -11,7 +11,7 @@ pub mod reply;
 pub mod settings;
 
 pub use crate::host::HostSettings;
-pub use crate::server::{BeforeLogin, Change, Inline, Offering, Passage, Registry, Request};
+pub use crate::server::{BeforeLogin, Change, Inline, Login, Offering, Passage, Registry, Request};
 pub use decision::{Delivery, Direction, Keep, Phase, Verdict};
 pub use fault::ConfigError;
 pub use manifest::{Manifest, Spec};

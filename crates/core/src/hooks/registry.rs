@@ -13,8 +13,8 @@ use crate::hooks::decision::{Direction, Phase, Verdict};
 use crate::hooks::place::{Stage, Target};
 use crate::hooks::reply::{Answer, IqResult};
 use crate::server::{
-    Answering, BeforeLogin, Bounding, Change, Host, Inline, Key, Offering, Passage, Registering,
-    Registry, Request, Seat, Server,
+    Answering, BeforeLogin, Bounding, Change, Host, Inline, Key, Login, Offering, Passage,
+    Registering, Registry, Request, Seat, Server,
 };
 use crate::store::shape::Table;
 
@@ -177,6 +177,12 @@ impl<'a, M: Send + Sync + 'static> Hooks<'a, M> {
         self.registry.bound.push(boxed);
     }
 
+    /// Hears of a login by a client that says who it is (XEP-0388 §2.3).
+    pub fn login(&mut self, greet: fn(&M, &Login<'_>)) {
+        let module = self.module.clone();
+        self.registry.logins.push(Box::new(move |login| greet(&module, login)));
+    }
+
     /// Keeps a value in memory with each account, made from the entries of the manifest's `loaded`
     /// tables; an account without entries has none.
     pub fn part<P: Part>(&mut self) {
@@ -263,6 +269,13 @@ impl Registry {
     /// What modules tell a client that has bound its resource.
     pub fn bound(&self, server: &Arc<Server>, seat: &Seat) -> Vec<Answer> {
         self.bound.iter().map(|tell| tell(server.clone(), seat.clone())).collect()
+    }
+
+    /// Tells the modules of a login.
+    pub fn logged_in(&self, login: &Login<'_>) {
+        for greet in &self.logins {
+            greet(login);
+        }
     }
 
     /// Writes what modules add to disco#info.

@@ -8,3 +8,4 @@ mod notification;
 mod service;
 
 pub use module::Push;
+pub use service::{forget, forgotten, keys_of};

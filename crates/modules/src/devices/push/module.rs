@@ -24,7 +24,7 @@ use crate::devices::push::attempt::Attempt;
 use crate::devices::push::content::{is_news, words};
 use crate::devices::push::notification::{NS, Summary};
 use crate::devices::push::service::{
-    Enabled, FAILURES, Latest, SERVICES, Service, Services, Watched, node_of,
+    Enabled, FAILURES, Latest, SERVICES, Service, Services, Watched, forget, forgotten, node_of,
 };
 
 /// Accounts whose failed services are looked up at a time.
@@ -142,16 +142,9 @@ impl Push {
             meant.map(|service| service.enabled.key()).collect()
         };
         let mut batch = Batch::new();
-        for key in &gone {
-            batch.delete(SERVICES, &account.owner, key);
-            batch.delete(FAILURES, &account.owner, key);
-        }
+        forget(&gone, &account.owner, &mut batch);
         edit.commit(batch).await?;
-        let mut state = account.turn();
-        if !gone.is_empty() {
-            let services = state.part_mut::<Services>();
-            gone.iter().for_each(|key| services.remove(key));
-        }
+        forgotten(&gone, &mut account.turn());
         Ok(Reply::empty())
     }
 
@@ -299,10 +292,7 @@ fn plan(
     let known = list.iter().find(|service| service.enabled.key() == key);
     let full = known.is_none() && list.len() >= PUSH_SERVICES_MAX;
     let oldest = list.first().filter(|_| full).map(|service| service.enabled.key());
-    for gone in oldest.iter() {
-        batch.delete(SERVICES, &account.owner, gone);
-        batch.delete(FAILURES, &account.owner, gone);
-    }
+    forget(oldest.as_slice(), &account.owner, &mut batch);
     if known.is_some_and(|known| known.failures > 0) {
         batch.delete(FAILURES, &account.owner, &key);
     }

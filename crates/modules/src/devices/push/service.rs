@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use verona_core::account::state::{Part, Resource, State};
 use verona_core::limits::{PUSH_SERVICE_BYTES_MAX, PUSHED_MAX};
 use verona_core::link::Link;
-use verona_core::store::shape::{Entry, Table};
+use verona_core::store::batch::Batch;
+use verona_core::store::shape::{Entry, Owner, Table};
 use verona_xml::Element;
 use verona_xmpp::error::{Condition, StanzaError};
 use verona_xmpp::form::{Filled, FormType};
@@ -246,6 +247,29 @@ impl Services {
         }
         self.pushed.push_back(hash);
         true
+    }
+}
+
+/// The services that a client has enabled, by the id of its installation.
+pub fn keys_of(state: &State, agent: &str) -> Vec<String> {
+    let services = state.part::<Services>().into_iter().flat_map(|services| &services.list);
+    let its = services.filter(|service| service.enabled.agent.as_deref() == Some(agent));
+    its.map(|service| service.enabled.key()).collect()
+}
+
+/// Writes that services are not enabled any more.
+pub fn forget(keys: &[String], owner: &Owner, batch: &mut Batch) {
+    for key in keys {
+        batch.delete(SERVICES, owner, key);
+        batch.delete(FAILURES, owner, key);
+    }
+}
+
+/// The same in memory, when that is durable.
+pub fn forgotten(keys: &[String], state: &mut State) {
+    if !keys.is_empty() {
+        let services = state.part_mut::<Services>();
+        keys.iter().for_each(|key| services.remove(key));
     }
 }
 
