@@ -171,9 +171,12 @@ impl Attempt {
         tracing::error!(account = %self.account.jid, %error, "cannot keep the state of a push service");
     }
 
-    /// A turn of the account with the service, if it is enabled still.
+    /// A turn of the account with the service, if both are there still.
     fn turn<T>(&self, act: impl FnOnce(&mut Service, &Seen) -> T) -> Option<T> {
         let mut state = self.account.turn();
+        if state.gone {
+            return None;
+        }
         let services = state.part::<Services>()?;
         let service = services.list.iter().find(|service| service.enabled.key() == self.key)?;
         let seen = Seen::of(service, &state);
