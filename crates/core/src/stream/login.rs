@@ -103,9 +103,10 @@ pub async fn handshake(
             }
             Step::Lookup(lookup) => {
                 let found = look_up_slowly(&open.server, lookup.account()).await;
-                if let Found::Active(credentials) = &found {
-                    keys = credentials::fingerprint(credentials);
-                }
+                keys = match &found {
+                    Found::Active(credentials) => credentials::fingerprint(credentials),
+                    _ => credentials::no_fingerprint(),
+                };
                 lookup.found(found)
             }
             Step::Check(check) => on_pool(&open.server, check).await,
