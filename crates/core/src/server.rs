@@ -22,6 +22,8 @@ use crate::account::directory::Directory;
 use crate::account::state::{PartSpec, State};
 use crate::clock::Clock;
 use crate::hooks::command::{Command, Execution};
+
+use crate::federation::table::Federation;
 use crate::hooks::decision::{Delivery, Direction, Keep, Verdict};
 use crate::hooks::manifest::Manifest;
 use crate::hooks::notes::Notes;
@@ -42,6 +44,8 @@ use crate::store::Store;
 use crate::store::error::{Fault, StoreError};
 use crate::stream::management::Managed;
 use crate::stream::user_agent::UserAgent;
+
+use crate::stream::server::state::ServerStreams;
 
 /// A running server.
 pub struct Server {
@@ -67,6 +71,10 @@ pub struct Server {
     pub logins: LoginGuard,
     /// Requests of the server itself that are not answered yet.
     pub questions: Questions,
+    /// Domains elsewhere.
+    pub federation: Federation,
+    /// What streams with other servers share.
+    pub streams: Arc<ServerStreams>,
     /// What entities announced that they can do.
     pub known_features: KnownFeatures,
     hosts: ArcSwap<Hosts>,
@@ -107,6 +115,8 @@ impl Server {
             sleepers: Sleepers::default(),
             logins: LoginGuard::default(),
             questions: Questions::default(),
+            federation: Federation::default(),
+            streams: Arc::new(ServerStreams::new(&identity.secret)),
             known_features: KnownFeatures::default(),
             hosts: ArcSwap::from_pointee(hosts.collect()),
             policy: ArcSwap::from_pointee(policy),

@@ -17,7 +17,7 @@ use crate::stream::open::{End, Incoming, Open};
 use crate::stream::sasl2::{self, Reached};
 use crate::stream::session::Session;
 use crate::stream::user_agent::UserAgent;
-use crate::stream::wire::{Gone, Wire};
+use crate::stream::wire::Wire;
 use crate::stream::{bind, legacy, login};
 use crate::token;
 
@@ -214,25 +214,9 @@ impl Client {
         Ok(())
     }
 
-    /// RFC 6120 §5.4: what was received before TLS is never read as XML.
     async fn start_tls(&mut self) -> Result<(), End> {
         let host = self.host()?;
-        if !self.open.wire.can_start_tls() || self.open.has_unread_xml() {
-            // §5.4.2.2: bytes behind the command are an attempt at injection. But
-            // compat(go-sendxmpp and others on go-xmpp): a line break, which §5.3.3 forbids, is harmless.
-            let _ = self.open.send("<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await;
-            return Err(End::Closed);
-        }
-        self.open.send("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await?;
-        let wire = std::mem::replace(&mut self.open.wire, Box::new(Gone));
-        let secs = self.open.server.policy().limits.tls_secs;
-        let handshake = wire.start_tls(host.jid.domain());
-        match tokio::time::timeout(Duration::from_secs(secs), handshake).await {
-            Ok(Ok(wire)) => self.open.wire = wire,
-            // §5.4.3.2: the TCP connection ends.
-            Ok(Err(_)) | Err(_) => return Err(End::Gone),
-        }
-        self.open.restart();
+        self.open.start_tls(host.jid.domain()).await?;
         self.host = None;
         self.notes = Arc::default();
         Ok(())
