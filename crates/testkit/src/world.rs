@@ -1,7 +1,7 @@
 //! Two servers in memory with a road between them: what a script says of characters at two domains
 //! goes through server streams. The road can be closed, and what is on it be cut.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -25,14 +25,17 @@ use crate::script::Setup;
 /// What a road holds before its writer has to wait.
 const ROAD_BYTES: usize = 64 * 1024;
 
-/// The domains of the first server; the other serves the rest.
-const FIRST: [&str; 2] = ["capulet.lit", "localhost"];
+/// The domain of the first server.
+const FIRST: [&str; 1] = ["capulet.lit"];
+
+/// The domains of the second.
+const SECOND: [&str; 2] = ["montague.lit", "localhost"];
 
 /// Two servers, and what is between them.
 pub struct World {
-    /// Serves `capulet.lit` and `localhost`.
+    /// Serves `capulet.lit`.
     pub capulet: Memory,
-    /// Serves `montague.lit`.
+    /// Serves `montague.lit` and `localhost`.
     pub montague: Memory,
     /// The way between them.
     pub roads: Arc<Roads>,
@@ -47,9 +50,9 @@ impl World {
     ) -> Result<Self, String> {
         let roads = Arc::new(Roads::default());
         let capulet = Memory::serving(&FIRST, setup.clone(), make)?;
-        let montague = Memory::serving(&["montague.lit"], setup.clone(), make)?;
+        let montague = Memory::serving(&SECOND, setup.clone(), make)?;
         roads.lead_to(&FIRST, &capulet.server);
-        roads.lead_to(&["montague.lit"], &montague.server);
+        roads.lead_to(&SECOND, &montague.server);
         Ok(Self { capulet, montague, roads })
     }
 
@@ -82,8 +85,8 @@ impl Place for World {
 pub struct Roads {
     servers: Mutex<BTreeMap<String, Weak<Server>>>,
     cuts: Mutex<Vec<Weak<Cut>>>,
-    closed: AtomicBool,
-    silent: AtomicBool,
+    closed: Mutex<BTreeSet<String>>,
+    silent: Mutex<BTreeSet<String>>,
     dialled: AtomicUsize,
 }
 
@@ -99,14 +102,14 @@ impl Roads {
         server.streams.set_rules(open_rules());
     }
 
-    /// From now on, or no longer, nobody can be reached.
-    pub fn close(&self, closed: bool) {
-        self.closed.store(closed, Ordering::Relaxed);
+    /// From now on, or no longer, the server of a domain cannot be reached.
+    pub fn close(&self, domain: &str, closed: bool) {
+        set(&self.closed, domain, closed);
     }
 
-    /// From now on, or no longer, who is reached never says anything.
-    pub fn silence(&self, silent: bool) {
-        self.silent.store(silent, Ordering::Relaxed);
+    /// From now on, or no longer, the server of a domain takes connections and says nothing.
+    pub fn silence(&self, domain: &str, silent: bool) {
+        set(&self.silent, domain, silent);
     }
 
     /// Cuts all connections: what is on its way is lost. Gives how many there were.
@@ -121,12 +124,12 @@ impl Roads {
         self.dialled.load(Ordering::Relaxed)
     }
 
-    fn open(&self, server: Arc<Server>) -> Box<dyn Wire> {
+    fn open(&self, domain: &str, server: Arc<Server>) -> Box<dyn Wire> {
         let (near, far) = tokio::io::duplex(ROAD_BYTES);
         let cut = Arc::new(Cut::default());
         lock(&self.cuts).push(Arc::downgrade(&cut));
         let far = Road { pipe: far, cut: cut.clone() };
-        if self.silent.load(Ordering::Relaxed) {
+        if lock(&self.silent).contains(domain) {
             tokio::spawn(async move {
                 let _held = far;
                 std::future::pending::<()>().await;
@@ -147,7 +150,8 @@ impl Reach for Roads {
                 Err(Unreachable { unknown, steps: vec![format!("{}: {step}", pair.remote)] })
             };
             let Some(server) = known else { return unreachable(true, "no such domain") };
-            let Some(server) = server.filter(|_| !self.closed.load(Ordering::Relaxed)) else {
+            let closed = lock(&self.closed).contains(pair.remote.domain());
+            let Some(server) = server.filter(|_| !closed) else {
                 return unreachable(false, "connection refused");
             };
             let target = Target {
@@ -156,7 +160,8 @@ impl Reach for Roads {
                 direct_tls: false,
                 signed: false,
             };
-            Ok(Dialled { wire: self.open(server), target, steps: Vec::new() })
+            let wire = self.open(pair.remote.domain(), server);
+            Ok(Dialled { wire, target, steps: Vec::new() })
         })
     }
 
@@ -253,6 +258,14 @@ impl AsyncWrite for Road {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.pipe).poll_shutdown(context)
     }
+}
+
+fn set(domains: &Mutex<BTreeSet<String>>, domain: &str, holds: bool) {
+    let mut domains = lock(domains);
+    match holds {
+        true => domains.insert(domain.to_owned()),
+        false => domains.remove(domain),
+    };
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -13,8 +13,8 @@ use tokio::net::TcpStream;
 use verona_core::stream::wire::{Bindings, Wire};
 
 use crate::tls::binding::Secured;
+use crate::tls::call::Call;
 use crate::tls::certificates::Certificates;
-use crate::tls::connect::Call;
 use crate::tls::door::Door;
 use crate::tls::handshake::HandshakeError;
 use crate::tls::side::Side;

@@ -11,8 +11,9 @@ use verona_xmpp::error::{Condition, StanzaError};
 use verona_xmpp::stanza::{Kind, Stanza};
 
 use crate::federation::queue::Entry;
-use crate::federation::route::{Failed, Lost, Route};
+use crate::federation::route::Route;
 use crate::federation::session;
+use crate::federation::standing::{Failed, Lost};
 use crate::limits::{ESTABLISH_SECS, STREAM_SHORT_SECS};
 use crate::server::Server;
 use crate::stream::server::failure::Failure;
@@ -192,8 +193,12 @@ fn failed(server: &Arc<Server>, route: &Arc<Route>, failure: &Failure) {
 
 /// Twice as long after each try, up to a bound, and never the same for all.
 fn backoff(tries: u32, most_secs: u64) -> Duration {
-    let secs = 1_u64.checked_shl(tries.saturating_sub(1)).unwrap_or(u64::MAX);
-    let millis = secs.min(most_secs).saturating_mul(1_000);
+    let secs = 1_u64.checked_shl(tries.saturating_sub(2)).unwrap_or(u64::MAX);
+    let millis = match tries {
+        // A connection that breaks now and then is soon there again.
+        0 | 1 => 100,
+        _ => secs.min(most_secs).saturating_mul(1_000),
+    };
     let mut byte = [0_u8; 1];
     // Without randomness they are the same for all, which is no fault.
     let _ = getrandom::fill(&mut byte);
@@ -207,9 +212,9 @@ mod tests {
 
     #[test]
     fn pauses_grow_up_to_their_bound() {
-        for (tries, most) in [(1, 1), (2, 2), (4, 8), (20, 300), (200, 300)] {
+        for (tries, most) in [(1, 100), (2, 1_000), (4, 4_000), (20, 300_000), (200, 300_000)] {
             let pause = backoff(tries, 300);
-            let most = Duration::from_secs(most);
+            let most = Duration::from_millis(most);
             assert!(pause <= most && pause >= most / 2, "{tries}: {pause:?}");
         }
     }

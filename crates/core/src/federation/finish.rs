@@ -6,12 +6,13 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 use verona_xmpp::error::{Condition, StanzaError};
-use verona_xmpp::stanza::{IqType, Kind, Stanza};
+use verona_xmpp::stanza::{IqType, Kind, PresenceType, Stanza};
 
 use crate::federation::queue::Entry;
 use crate::federation::reach::Pair;
-use crate::federation::route::{Lost, Route};
+use crate::federation::route::Route;
 use crate::federation::session::{End, Session};
+use crate::federation::standing::Lost;
 use crate::limits::{CLOSE_SECS, OURS_RESUMES_SECS, THEIRS_RESUMES_SECS};
 use crate::server::Server;
 use crate::store::shape::Seq;
@@ -188,8 +189,7 @@ impl Server {
         self.return_entries(entries, &StanzaError::new(condition));
     }
 
-    /// The same for entries of a queue. What is an answer itself, and presence that only tells who is
-    /// there, ends in silence.
+    /// The same for entries of a queue. What is an answer itself ends in silence.
     pub(crate) fn return_entries(self: &Arc<Self>, entries: Vec<Entry>, error: &StanzaError) {
         let mut errors = Vec::new();
         for entry in entries {
@@ -216,11 +216,8 @@ fn forget(route: &Route, seq: Seq, server: &Server) {
     }
 }
 
-/// Whether a sender is told that a stanza did not arrive: of messages, questions and requests.
+/// Whether a sender is told that a stanza did not arrive. Who leaves, and an account on whose behalf the
+/// server asks, would not know what to do with it.
 fn hears_of_failure(stanza: &Stanza) -> bool {
-    use verona_xmpp::stanza::PresenceType as Presence;
-    !matches!(
-        stanza.kind(),
-        Kind::Presence(Presence::Available | Presence::Unavailable | Presence::Probe)
-    )
+    !matches!(stanza.kind(), Kind::Presence(PresenceType::Unavailable | PresenceType::Probe))
 }

@@ -97,6 +97,16 @@ pub enum ProvenBy {
     Posh,
 }
 
+impl fmt::Display for ProvenBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pkix => "by an authority that is trusted here",
+            Self::Dane => "by its domain's signed DNS (DANE)",
+            Self::Posh => "by its domain's web server (POSH)",
+        })
+    }
+}
+
 /// Why a certificate does not prove a domain, in words for the operator.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Distrust(pub String);

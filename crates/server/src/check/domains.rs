@@ -238,7 +238,7 @@ impl Look<'_> {
         let chain: Vec<Vec<u8>> = certificate.key().cert.iter().map(|der| der.to_vec()).collect();
         let subject = format!("certificate {domain} for other servers");
         Some(match self.surveyor.judge(&chain, domain, signed).await {
-            Ok(proof) => Finding::ok(subject, format!("trusted, by {:?}", proof.by)),
+            Ok(proof) => Finding::ok(subject, format!("proven {}", proof.by)),
             Err(distrust) => {
                 let text = format!("not trusted as from here: {distrust}");
                 let cure = "get one from an authority that others trust, with its whole chain; \

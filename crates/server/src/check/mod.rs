@@ -8,4 +8,6 @@ pub mod finding;
 pub mod machine;
 
 #[cfg(test)]
+mod nameserver;
+#[cfg(test)]
 mod tests;

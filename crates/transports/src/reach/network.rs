@@ -21,8 +21,8 @@ use crate::reach::places::{self, Found, PORT, Place};
 use crate::reach::settings::{self, Settings};
 use crate::socket::Plain;
 use crate::tcp::tune;
+use crate::tls::call::Call;
 use crate::tls::certificates::{Certificates, ascii};
-use crate::tls::connect::Call;
 use crate::tls::door::Door;
 
 /// How long a domain's servers are looked for in all (SECURITY: an answer within 30 s).

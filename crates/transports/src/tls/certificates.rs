@@ -10,8 +10,8 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, Ticketer};
 use rustls::{ClientConfig, ServerConfig};
 
+use crate::tls::call::Call;
 use crate::tls::certificate::{Certificate, CertificateError};
-use crate::tls::connect::Call;
 use crate::tls::door::Door;
 use crate::tls::self_signed;
 

@@ -4,52 +4,14 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
-use rustls::client::{Resumption, UnbufferedClientConnection};
-use rustls::crypto::CryptoProvider;
+use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::tls::any_peer::AnyPeer;
+use crate::tls::call::Call;
 use crate::tls::certificates::{Certificates, ascii};
 use crate::tls::handshake::{HandshakeError, finish};
 use crate::tls::stream::TlsStream;
-
-/// How TLS begins with another server.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Call {
-    /// With the first byte (XEP-0368).
-    Direct,
-    /// When the stream has agreed on it (RFC 6120 §5).
-    StartTls,
-}
-
-impl Call {
-    /// All ways.
-    pub const ALL: [Self; 2] = [Self::Direct, Self::StartTls];
-
-    /// The settings with which we offer a certificate.
-    pub(crate) fn config(
-        self,
-        key: &Arc<CertifiedKey>,
-        provider: &Arc<CryptoProvider>,
-    ) -> Result<ClientConfig, rustls::Error> {
-        let mut config = ClientConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(&[&TLS13, &TLS12])?
-            .dangerous()
-            .with_custom_certificate_verifier(AnyPeer::new(provider))
-            .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key.clone())));
-        // XEP-0368 §3: with direct TLS the protocol is named; with STARTTLS there is none to name.
-        if self == Self::Direct {
-            config.alpn_protocols = vec![b"xmpp-server".to_vec()];
-        }
-        // Streams to servers are few and long. Sessions kept for thousands of domains, each with
-        // its chain, would cost more than they spare.
-        config.resumption = Resumption::disabled();
-        Ok(config)
-    }
-}
 
 impl Certificates {
     /// Makes the handshake with a server of the domain `remote`, on behalf of the domain `local`. The
@@ -84,10 +46,13 @@ impl Certificates {
 #[cfg(test)]
 mod tests {
     use rustls::ProtocolVersion;
+    use rustls::sign::{CertifiedKey, SingleCertAndKey};
+    use rustls::version::{TLS12, TLS13};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
     use crate::tls::accept::Accepted;
+    use crate::tls::any_peer::AnyPeer;
     use crate::tls::certificates::Site;
     use crate::tls::door::Door;
     use crate::tls::self_signed::tests::Scratch;

@@ -3,6 +3,7 @@
 pub mod accept;
 mod any_peer;
 pub mod binding;
+pub mod call;
 pub mod certificate;
 pub mod certificates;
 pub mod connect;
