@@ -3,9 +3,13 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use verona_xmpp::jid::Jid;
 
 use crate::mailbox::Mailbox;
+
+/// Stands for the stream of a session that has slept since before a restart.
+const NO_STREAM: &str = "none";
 
 /// The shared half of a bound session. The other half, the stream, belongs to the session's task.
 #[derive(Debug)]
@@ -18,6 +22,8 @@ pub struct Link {
     since: Instant,
     /// Server uptime in seconds when the peer was last heard.
     heard_secs: AtomicU32,
+    /// The id of its stream, or of the last one that it had.
+    stream: Mutex<Box<str>>,
     /// How often it was heard, modulo 2^32.
     heard_times: AtomicU32,
 }
@@ -25,14 +31,35 @@ pub struct Link {
 impl Link {
     /// The shared half of a new session.
     pub fn new(jid: Jid, now_secs: u32) -> Self {
-        let mailbox = Mailbox::default();
         Self {
             jid,
-            mailbox,
+            mailbox: Mailbox::default(),
             since: Instant::now(),
             heard_secs: now_secs.into(),
+            stream: Mutex::new(NO_STREAM.into()),
             heard_times: 0.into(),
         }
+    }
+
+    /// Says which stream the session has from now on.
+    pub fn on_stream(&self, id: &str) {
+        *self.stream.lock() = id.into();
+    }
+
+    /// The id of the session's stream, or of the last one that it had: by it the lines of the log
+    /// that belong together are found.
+    pub fn stream(&self) -> Box<str> {
+        self.stream.lock().clone()
+    }
+
+    /// The bare JID of the account, for the log.
+    pub fn account(&self) -> &str {
+        self.jid.bare_str()
+    }
+
+    /// The resourcepart, for the log: clients choose it, so it is written with its quotes.
+    pub fn resource(&self) -> &str {
+        self.jid.resource().unwrap_or_default()
     }
 
     /// Notes that the peer was heard now, in seconds of server uptime.

@@ -1,10 +1,14 @@
 //! What the config means to the core.
 
-use verona_core::hooks::{ConfigError, HostSettings, Sections, Settings};
+use verona_core::hooks::{ConfigError, HostSettings, Module, Sections, Settings};
 use verona_core::server::{Host, Policy};
+use verona_core::stream::server::state::Rules;
+use verona_modules::registration::invitations::Inviting;
+use verona_transports::reach::settings::{Override, Settings as Reaching};
 use verona_transports::tls::certificates::Site;
 
 use crate::config::load::Config;
+use crate::config::names::{Domain, Endpoint};
 use crate::config::problem::{Problem, did_you_mean};
 
 /// The names that `[modules.NAME]` may have.
@@ -54,6 +58,13 @@ pub fn hosts(config: &Config) -> Result<Vec<Host>, String> {
     config.hosts.iter().map(make).collect()
 }
 
+/// Days for which an invitation is good.
+pub fn invitation_days(config: &Config) -> Result<u64, String> {
+    let name = <Inviting as Module>::MANIFEST.name;
+    let read = Tables(config).read::<<Inviting as Module>::Config>(name);
+    read.map(|section| section.days).map_err(|problem| problem.to_string())
+}
+
 /// What holds for all streams.
 pub fn policy(config: &Config) -> Policy {
     Policy {
@@ -61,6 +72,25 @@ pub fn policy(config: &Config) -> Policy {
         require_tls: config.security.require_tls,
         legacy_auth: config.security.legacy_auth,
     }
+}
+
+/// How other domains are found and proven.
+pub fn reaching(config: &Config) -> Reaching {
+    let host = |(domain, place): (&Domain, &Endpoint)| {
+        let Endpoint { host, port, direct_tls } = place.clone();
+        (domain.to_string(), Override { host, port, direct_tls })
+    };
+    Reaching {
+        hosts: config.s2s.hosts.iter().map(host).collect(),
+        trust: config.s2s.trust.clone(),
+        servers: config.dns.servers.clone(),
+        dnssec: config.dns.dnssec,
+    }
+}
+
+/// What holds for streams with other servers.
+pub fn rules(config: &Config) -> Rules {
+    Rules { require_certificate: config.s2s.require_certificate, ..Rules::default() }
 }
 
 /// The domains that need certificates.

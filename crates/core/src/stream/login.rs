@@ -102,7 +102,7 @@ pub async fn handshake(
                 respond(answer.root(), awaiting, profile)?
             }
             Step::Lookup(lookup) => {
-                let found = look_up_slowly(&open.server, lookup.account()).await;
+                let found = look_up_slowly(&open.server, lookup.account(), &open.id).await;
                 keys = match &found {
                     Found::Active(credentials) => credentials::fingerprint(credentials),
                     _ => credentials::no_fingerprint(),
@@ -175,12 +175,13 @@ pub fn failure(error: SaslError) -> Step {
 
 /// What is known of an account comes from memory or from the disk, and that there is none always from
 /// the disk. Told no sooner than this, and by the same way, it comes to the same (RFC 6120 §13.11).
-async fn look_up_slowly(server: &Server, account: &str) -> Found {
-    let (found, ()) = tokio::join!(look_up(server, account), tokio::time::sleep(LOOKUP));
+async fn look_up_slowly(server: &Server, account: &str, stream: &str) -> Found {
+    let looking = look_up(server, account, stream);
+    let (found, ()) = tokio::join!(looking, tokio::time::sleep(LOOKUP));
     found
 }
 
-async fn look_up(server: &Server, account: &str) -> Found {
+async fn look_up(server: &Server, account: &str, stream: &str) -> Found {
     let Ok(jid) = Jid::parse(account) else { return Found::Unknown };
     if server.directory.loaded(jid.bare_str()).is_some() {
         // Asked in any case: whether the readers of the disk were at work shows in the time at which
@@ -192,7 +193,7 @@ async fn look_up(server: &Server, account: &str) -> Found {
         Ok(Some(record)) => Found::Active(record.credentials),
         Ok(None) => Found::Unknown,
         Err(error) => {
-            tracing::error!(account, %error, "cannot read credentials");
+            tracing::error!(%stream, account, %error, "cannot read credentials");
             Found::Unavailable
         }
     }

@@ -137,8 +137,7 @@ section! {
         domain: Domain;
         /// The accounts that may administer this domain.
         admins: Vec<BareJid> = Vec::new();
-        /// Who may make an account: nobody, who has an invitation, or everybody. Invitations cannot
-        /// be made by this version yet.
+        /// Who may make an account: nobody, who has an invitation (`verona invite`), or everybody.
         registration: Registration = Registration::Closed;
     }
 }
@@ -151,9 +150,9 @@ section! {
         c2s: Vec<SocketAddr> = everywhere(5222);
         /// Clients, with TLS from the first byte (XEP-0368).
         c2s_tls: Vec<SocketAddr> = everywhere(5223);
-        /// Other servers, beginning in plaintext with STARTTLS. Not opened by this version yet.
+        /// Other servers, beginning in plaintext with STARTTLS.
         s2s: Vec<SocketAddr> = everywhere(5269);
-        /// Other servers, with TLS from the first byte (XEP-0368). Not opened by this version yet.
+        /// Other servers, with TLS from the first byte (XEP-0368).
         s2s_tls: Vec<SocketAddr> = everywhere(5270);
         /// HTTP without TLS, for a reverse proxy on the same machine. Not opened by this version yet.
         http: Vec<SocketAddr> = here(5280);
@@ -205,6 +204,8 @@ keys! {
         /// Largest stanza of a client, in bytes as received; advertised (XEP-0478). RFC 6120 §13.12
         /// allows no less than 10,000.
         stanza_bytes_max: usize = safe().stanza_bytes_max, 10_000..=16_777_216;
+        /// Largest stanza of another server, in bytes as received; advertised (XEP-0478).
+        server_stanza_bytes_max: usize = safe().server_stanza_bytes_max, 10_000..=16_777_216;
         /// Deepest nesting of elements in a stanza.
         depth_max: u16 = safe().depth_max, 16..=1024;
         /// Most attributes of one element.
@@ -267,10 +268,11 @@ section! {
 }
 
 section! {
-    /// Other servers. Not used by this version yet.
+    /// Other servers.
     "[s2s]" S2s {
         /// Where to connect for a domain instead of asking DNS, for tests and private networks:
-        /// `{ "montague.lit" = "10.0.0.2:5269" }`.
+        /// `{ "montague.lit" = "10.0.0.2:5269" }`. With `tls://` before the place, TLS begins with the
+        /// first byte (XEP-0368).
         hosts: BTreeMap<Domain, Endpoint> = BTreeMap::new();
         /// Files with certificate authorities to trust beside those of the system, relative to the
         /// directory of the config file.
@@ -281,10 +283,14 @@ section! {
 }
 
 section! {
-    /// How names are looked up. Not used by this version yet.
+    /// How names are looked up.
     "[dns]" Dns {
         /// The DNS servers to ask; empty means those of the system.
         servers: Vec<SocketAddr> = Vec::new();
+        /// Whether signatures of answers are checked, as far as the DNS servers pass them on. Then a
+        /// domain can prove its server by its own DNS (DANE), and forged answers are refused.
+        /// `false` helps where private names live below signed ones.
+        dnssec: bool = true;
     }
 }
 

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, Ticketer};
+use rustls::{ClientConfig, ServerConfig};
 
+use crate::tls::call::Call;
 use crate::tls::certificate::{Certificate, CertificateError};
 use crate::tls::door::Door;
 use crate::tls::self_signed;
@@ -36,6 +37,7 @@ pub struct Identity {
     /// The certificate.
     pub certificate: Arc<Certificate>,
     configs: Vec<(Door, Arc<ServerConfig>)>,
+    calling: Vec<(Call, Arc<ClientConfig>)>,
 }
 
 #[derive(Debug)]
@@ -144,7 +146,14 @@ impl Identity {
             Ok((door, Arc::new(config)))
         };
         let configs: Result<Vec<_>, rustls::Error> = Door::ALL.into_iter().map(config).collect();
-        Ok(Self { configs: configs?, certificate })
+        let call = |call: Call| Ok((call, Arc::new(call.config(certificate.key(), provider)?)));
+        let calling: Result<Vec<_>, rustls::Error> = Call::ALL.into_iter().map(call).collect();
+        Ok(Self { configs: configs?, calling: calling?, certificate })
+    }
+
+    /// The settings of TLS for calling another server.
+    pub(crate) fn calling(&self, call: Call) -> Option<&Arc<ClientConfig>> {
+        self.calling.iter().find_map(|(own, config)| (*own == call).then_some(config))
     }
 
     /// The settings of TLS for a door.
@@ -213,7 +222,7 @@ impl Set {
 }
 
 /// The name as it stands in DNS and in a ClientHello.
-fn ascii(domain: &str) -> String {
+pub(crate) fn ascii(domain: &str) -> String {
     idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_ascii_lowercase())
 }
 
