@@ -10,7 +10,7 @@ use verona_xmpp::sasl::error::{Refusal, SaslError};
 use verona_xmpp::sasl::hash::Hash;
 use verona_xmpp::sasl::server::Failure;
 
-use crate::server::Host;
+use crate::server::{Host, Server};
 use crate::stream::features::{NS_UPGRADE as NS, UPGRADES};
 use crate::stream::keys::renew;
 use crate::stream::login::{self, Profile, Proven};
@@ -75,15 +75,8 @@ async fn one(
         w.end();
     })
     .await?;
-    let next = Profile::Sasl2.next(open).await?;
-    if next.root().is("abort", ns::SASL2) {
-        return Ok(Err(ABORTED));
-    }
-    if !next.root().is("next", ns::SASL2) {
-        return Err(StreamCondition::NotAuthorized.into());
-    }
-    if next.root().attr("task") != Some(task) {
-        return Ok(Err(Refusal::malformed("another task than the one that was offered")));
+    if let Err(refusal) = begin(&Profile::Sasl2.next(open).await?, task)? {
+        return Ok(Err(refusal));
     }
     let mut salt = [0; SALT_BYTES];
     if getrandom::fill(&mut salt).is_err() {
@@ -100,15 +93,34 @@ async fn one(
         Ok(keys) => keys,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let server = open.server.clone();
-    match renew(&server, &proven.account, &proven.fingerprint, |old| old.with(keys)).await {
+    Ok(keep(&open.server.clone(), keys, proven).await)
+}
+
+/// Keeps what was handed over.
+async fn keep(server: &Server, keys: Keys, proven: &mut Proven) -> Result<(), Refusal> {
+    match renew(server, &proven.account, &proven.fingerprint, |old| old.with(keys)).await {
         Ok(Some(fingerprint)) => proven.fingerprint = fingerprint,
         // The password was changed meanwhile: the login stands, what belongs to the old one does not.
         Ok(None) => {}
         Err(error) => {
             tracing::error!(account = %proven.account, %error, "cannot keep keys");
-            return Ok(Err(UNAVAILABLE));
+            return Err(UNAVAILABLE);
         }
+    }
+    Ok(())
+}
+
+/// §2.2: the client begins the task that it was told of.
+fn begin(next: &Tree, task: &str) -> Result<Result<(), Refusal>, End> {
+    let root = next.root();
+    if root.is("abort", ns::SASL2) {
+        return Ok(Err(ABORTED));
+    }
+    if !root.is("next", ns::SASL2) {
+        return Err(StreamCondition::NotAuthorized.into());
+    }
+    if root.attr("task") != Some(task) {
+        return Ok(Err(Refusal::malformed("another task than the one that was offered")));
     }
     Ok(Ok(()))
 }

@@ -13,6 +13,7 @@ use verona_core::account::Account;
 use verona_core::account::keep::settled;
 use verona_core::account::log::{LOG, RECEIVED, SENT};
 use verona_core::server::Server;
+use verona_core::store::batch::Batch;
 use verona_core::store::error::StoreError;
 use verona_core::store::shape::{Seq, Slice};
 
@@ -71,6 +72,8 @@ type Counted = (Vec<(Arc<str>, Seq)>, HashMap<Arc<str>, u64>);
 /// Counts along the log.
 async fn count(server: &Server, account: &Account) -> Result<Counted, StoreError> {
     let store = &server.store;
+    // Cursors are written without waiting.
+    store.submit(Batch::new()).await?;
     let mut lasts: HashMap<Arc<str>, Seq> =
         store.peers(LOG, &account.owner, SENT).await?.into_iter().collect();
     let received = store.peers(LOG, &account.owner, RECEIVED).await?;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use verona_core::account::Account;
-use verona_core::account::keep::settled;
 use verona_core::account::log::{LOG, RECEIVED};
 use verona_core::account::state::{Part, State};
 use verona_core::server::Server;
@@ -15,6 +14,8 @@ use verona_core::store::batch::Batch;
 use verona_core::store::error::StoreError;
 use verona_core::store::shape::{Entry, Record, Seq, Slice, Table};
 use verona_xmpp::stanza::Stanza;
+
+// todo(XEP-0490 §4.2): the same cursor for what clients publish about it, when they can publish.
 
 /// By bare JID the place of the last message that was read, as decimal text; only where a marker
 /// told.
@@ -172,8 +173,9 @@ impl Search {
 
     async fn search(&self) -> Result<(), StoreError> {
         let _one = self.account.edit(&self.server).await;
-        settled(&self.server, &self.account).await?;
         let store = &self.server.store;
+        // Behind the message, and behind the cursors of markers that came before.
+        store.submit(Batch::new()).await?;
         let known = store.entry(READ, &self.account.owner, &self.peer).await?;
         let mut slice = Slice {
             after: known.map(|value| decode(&value)),
