@@ -11,8 +11,9 @@ use verona_xmpp::error::{Condition, StanzaError};
 use verona_xmpp::stanza::{Kind, Stanza};
 
 use crate::federation::queue::Entry;
-use crate::federation::route::{Failed, Lost, Route};
+use crate::federation::route::Route;
 use crate::federation::session;
+use crate::federation::standing::{Failed, Lost};
 use crate::limits::{ESTABLISH_SECS, STREAM_SHORT_SECS};
 use crate::server::Server;
 use crate::stream::server::failure::Failure;

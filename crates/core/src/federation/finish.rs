@@ -10,8 +10,9 @@ use verona_xmpp::stanza::{IqType, Kind, PresenceType, Stanza};
 
 use crate::federation::queue::Entry;
 use crate::federation::reach::Pair;
-use crate::federation::route::{Lost, Route};
+use crate::federation::route::Route;
 use crate::federation::session::{End, Session};
+use crate::federation::standing::Lost;
 use crate::limits::{CLOSE_SECS, OURS_RESUMES_SECS, THEIRS_RESUMES_SECS};
 use crate::server::Server;
 use crate::store::shape::Seq;

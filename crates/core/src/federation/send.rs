@@ -7,7 +7,7 @@ use verona_xmpp::error::{Condition, StanzaError};
 use verona_xmpp::ns;
 use verona_xmpp::stanza::{Kind, MessageType, Stanza};
 
-use crate::federation::route::{Means, Pushed};
+use crate::federation::standing::{Means, Pushed};
 use crate::server::Server;
 use crate::stream::server::ours::is_ours;
 use crate::trail::{Kept, Trail};

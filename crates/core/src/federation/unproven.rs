@@ -67,6 +67,11 @@ impl Unproven {
         self.sent.len()
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.sent.is_empty()
+    }
+
     /// The place of the first.
     pub fn first(&self) -> Option<Seq> {
         self.sent.front().map(|(_, one)| one.seq)
