@@ -1,5 +1,8 @@
 //! What the config means to the core.
 
+use std::sync::Arc;
+
+use verona_core::federation::terms::{Circle, Terms};
 use verona_core::hooks::{ConfigError, HostSettings, Module, Sections, Settings};
 use verona_core::server::{Host, Policy};
 use verona_core::stream::server::state::Rules;
@@ -90,7 +93,31 @@ pub fn reaching(config: &Config) -> Reaching {
 
 /// What holds for streams with other servers.
 pub fn rules(config: &Config) -> Rules {
-    Rules { require_certificate: config.s2s.require_certificate, ..Rules::default() }
+    let terms = terms(config);
+    Rules {
+        require_certificate: config.s2s.require_certificate,
+        admits: Some(Arc::new(move |pair| terms.admit(pair))),
+        ..Rules::default()
+    }
+}
+
+/// What holds for domains elsewhere.
+pub fn terms(config: &Config) -> Terms {
+    let s2s = &config.s2s;
+    let texts = |domains: &[Domain]| domains.iter().map(|domain| domain.as_str().into()).collect();
+    let circle = |host: &crate::config::sections::Host| {
+        let allow = texts(&host.federate_with);
+        (host.domain.as_str().into(), Circle { allow, deny: texts(&host.federate_not_with) })
+    };
+    Terms {
+        queue_stanzas_max: s2s.queue_stanzas_max,
+        queue_bytes_max: s2s.queue_bytes_max,
+        queue_total_bytes_max: s2s.queue_total_bytes_max,
+        queue_secs: s2s.queue_secs,
+        retry_secs_max: s2s.retry_secs_max,
+        idle_secs: s2s.idle_secs,
+        hosts: config.hosts.iter().map(circle).collect(),
+    }
 }
 
 /// The domains that need certificates.

@@ -118,4 +118,30 @@ pub struct Status {
     pub sessions: u64,
     /// Other figures, by name.
     pub figures: BTreeMap<String, u64>,
+    /// How it stands with other servers.
+    #[serde(default)]
+    pub servers: Vec<OtherServer>,
+}
+
+/// How it stands between a host and a domain elsewhere.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct OtherServer {
+    /// The host.
+    pub host: String,
+    /// The domain.
+    pub domain: String,
+    /// Where the way to it stands.
+    pub state: String,
+    /// Streams that the other server has opened.
+    pub inbound: u64,
+    /// How it was proven to be that domain's.
+    pub proven: Option<String>,
+    /// Stanzas that wait for it.
+    pub stanzas: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Why it could not be reached the last time.
+    pub failure: Option<String>,
+    /// How long ago that was.
+    pub failed_secs_ago: Option<u64>,
 }
