@@ -35,11 +35,16 @@ impl Wish {
 }
 
 /// Why a session cannot be resumed (§5, §6).
-pub struct NotResumed {
-    /// What the client is told.
-    pub condition: Condition,
-    /// How much of its stanzas was handled, when that is known.
-    pub handled: Option<u32>,
+pub enum NotResumed {
+    /// It is not there, or the request is wrong.
+    Refused {
+        /// What the client is told.
+        condition: Condition,
+        /// How much of its stanzas was handled, when that is known.
+        handled: Option<u32>,
+    },
+    /// The server is ending, and has put it away for the next one.
+    PutAway,
 }
 
 impl Server {
@@ -123,7 +128,7 @@ impl Server {
         account: &str,
         request: Element<'_>,
     ) -> Result<Box<Sleeper>, NotResumed> {
-        let refused = |condition, handled| Err(NotResumed { condition, handled });
+        let refused = |condition, handled| Err(NotResumed::Refused { condition, handled });
         let (Some(id), Some(h)) = (request.attr("previd"), request.attr("h")) else {
             return refused(Condition::BadRequest, None);
         };
@@ -140,6 +145,7 @@ impl Server {
                     let conflict = StreamError::new(StreamCondition::Conflict);
                     seat.link.mailbox.order(Order::Yield(Some(conflict)));
                 }
+                Known::PutAway => return Err(NotResumed::PutAway),
                 Known::Ended(handled) => return refused(Condition::ItemNotFound, Some(handled)),
                 Known::Unknown => return refused(Condition::ItemNotFound, None),
             }

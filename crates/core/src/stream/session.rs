@@ -250,7 +250,7 @@ impl Session {
                 }
             }
             match taken.order {
-                Some(Order::End(error)) => return Ok(Some(End::Error(error))),
+                Some(Order::End(error)) => return Ok(Some(self.end(error))),
                 Some(Order::Yield(error)) => return Ok(Some(End::Yielded(error))),
                 Some(Order::Probe) => self.probe(),
                 None => {}
@@ -270,9 +270,19 @@ impl Session {
     /// A peer that takes nothing must not keep the session from ending.
     fn poll_leave(&mut self, context: &mut Context<'_>) -> Option<End> {
         match self.seat.link.mailbox.poll_leave(context)? {
-            Order::End(error) => Some(End::Error(error)),
+            Order::End(error) => Some(self.end(error)),
             Order::Yield(error) => Some(End::Yielded(error)),
             Order::Probe => None,
+        }
+    }
+
+    /// A session that may be resumed does not end with the server: it leaves its stream in silence,
+    /// since a client that hears of an end has none to resume (XEP-0198 §5).
+    fn end(&self, error: StreamError) -> End {
+        let resumable = self.managed.as_ref().is_some_and(|managed| managed.resume_secs > 0);
+        match error.condition {
+            StreamCondition::SystemShutdown if resumable => End::Yielded(None),
+            _ => End::Error(error),
         }
     }
 
