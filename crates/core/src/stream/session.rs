@@ -55,6 +55,9 @@ pub struct Session {
     uncommitted: VecDeque<Uncommitted>,
     /// The message that was settled last has been sent back.
     has_bounced: bool,
+    /// The first stanza that could not be kept and whose error is not written yet: `h` stays before
+    /// it, so that nobody takes for kept what was lost.
+    bounced: Option<u32>,
     /// The counters of a managed stream (XEP-0198).
     managed: Option<Box<Managed>>,
     /// A commit has moved `h`: the client is told.
@@ -107,6 +110,7 @@ impl Session {
             later: None,
             uncommitted: VecDeque::new(),
             has_bounced: false,
+            bounced: None,
             managed: entered.managed,
             should_tell: false,
             pace: Pace::default(),
@@ -175,6 +179,7 @@ impl Session {
         self.has_bounced &= !settled.is_first;
         let error = outcome.err().filter(|_| !self.has_bounced)?;
         self.has_bounced = true;
+        self.bounced.get_or_insert(settled.number);
         not_kept(&self.server, &settled.kept.stanza, &error)
     }
 
@@ -206,10 +211,10 @@ impl Session {
 
     /// The longest prefix of the client's stanzas that are durable or need no keeping.
     fn durable(&self, managed: &Managed) -> u32 {
-        match self.uncommitted.front() {
+        match self.bounced.or(self.uncommitted.front().map(|first| first.number)) {
             // What came before the stream was managed has no number.
-            Some(Uncommitted { number: 0, .. }) => 0,
-            Some(first) => first.number.wrapping_sub(1),
+            Some(0) => 0,
+            Some(first) => first.wrapping_sub(1),
             None => managed.received,
         }
     }
@@ -239,7 +244,13 @@ impl Session {
                 self.written = 0;
                 self.answers_bytes = 0;
             }
-            let Poll::Ready(taken) = self.seat.link.mailbox.poll_take(context) else {
+            let taken = self.seat.link.mailbox.poll_take(context);
+            // It comes behind the error now, if there was one.
+            self.should_tell |= self.bounced.take().is_some();
+            let Poll::Ready(taken) = taken else {
+                if self.should_tell {
+                    continue;
+                }
                 return Ok(None);
             };
             self.writing = taken.bytes;
