@@ -17,6 +17,8 @@ SID = "{urn:xmpp:sid:0}"
 PING = "<ping xmlns='urn:xmpp:ping'/>"
 # What has not come in all that time is lost.
 PATIENCE = 8
+# Well below what is kept for one who is away.
+UNREAD_MAX = 250
 
 
 class Receiver(Worker):
@@ -122,6 +124,9 @@ class Offline(Receiver):
 class Plain(Receiver):
     """Online without stream management: what it missed it finds in the archive."""
 
+    # Messages that came since it was last available.
+    unread = 0
+
     def work(self):
         stream = self.enter()
         stream.send("<presence/>")
@@ -137,8 +142,10 @@ class Plain(Receiver):
 
     def recover(self):
         stream = self.enter()
-        for text, number in self.archive.catch_up(stream):
+        found = self.archive.catch_up(stream)
+        for text, number in found:
             self.ledger.came(self.name, text, number)
+        self.unread += len(found)
         stream.close()
 
 
@@ -152,7 +159,8 @@ class ArchiveOnly(Plain):
         super().recover()
         # Now and then it empties what waits too, or that would be full one day. XEP-0313 §6.1.1:
         # behind the archive nothing of it comes again.
-        if self.chance.random() < 0.3:
+        if self.unread > UNREAD_MAX:
+            self.unread = 0
             stream = self.enter()
             self.archive.look(stream)
             stream.send(f"<presence/><iq type='get' id='last'>{PING}</iq>")

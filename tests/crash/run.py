@@ -129,7 +129,8 @@ class Rig:
 
     def load(self, is_kill):
         """All at work, and in the middle of it the end."""
-        workers = self.senders + self.receivers + [Registrar(self.server.port, self.ledger)]
+        registrar = Registrar(self.server.port, self.ledger)
+        workers = self.senders + self.receivers + [registrar]
         threads = []
         for worker in workers:
             worker.working.clear()
@@ -141,6 +142,7 @@ class Rig:
         if is_kill:
             self.server.kill()
         else:
+            registrar.may_be_refused = True
             self.server.stop()
         for worker, thread in zip(workers, threads):
             thread.join(THREAD_SECS)
