@@ -15,17 +15,36 @@ pub struct Link {
     pub mailbox: Mailbox,
     /// Server uptime in seconds when the peer was last heard.
     heard_secs: AtomicU32,
+    /// Server uptime in seconds when an acknowledgement was asked for that has not come; 0: none.
+    asked_secs: AtomicU32,
 }
 
 impl Link {
     /// The shared half of a new session.
     pub fn new(jid: Jid, now_secs: u32) -> Self {
-        Self { jid, mailbox: Mailbox::default(), heard_secs: now_secs.into() }
+        Self { jid, mailbox: Mailbox::default(), heard_secs: now_secs.into(), asked_secs: 0.into() }
     }
 
     /// Notes that the peer was heard now, in seconds of server uptime.
     pub fn heard(&self, now_secs: u32) {
         self.heard_secs.store(now_secs, Ordering::Relaxed);
+    }
+
+    /// Notes that the peer was asked for an acknowledgement now.
+    pub fn asked(&self, now_secs: u32) {
+        let now = now_secs.max(1);
+        let _ = self.asked_secs.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Notes that the peer owes no acknowledgement, or is not there to give one.
+    pub fn owes_nothing(&self) {
+        self.asked_secs.store(0, Ordering::Relaxed);
+    }
+
+    /// Since when the peer owes an acknowledgement and is silent, in seconds of server uptime.
+    pub fn silent_since(&self) -> Option<u32> {
+        let asked = self.asked_secs.load(Ordering::Relaxed);
+        (asked > 0).then(|| asked.max(self.last_heard_secs()))
     }
 
     /// When the peer was last heard, in seconds of server uptime.

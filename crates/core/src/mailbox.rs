@@ -56,6 +56,8 @@ enum State {
 pub enum Order {
     /// End the stream with this error (RFC 6120 §4.9.3).
     End(StreamError),
+    /// Take the peer for gone: its connection is as good as lost.
+    Lost,
     /// Find out whether the peer is still there (RFC 6120 §4.6.4).
     Probe,
     /// Leave the stream and keep the session for who resumes it (XEP-0198 §5): with `conflict` when
@@ -94,6 +96,12 @@ pub enum Put {
     Refused,
     /// Refused: the session is asleep and holds all that it may. It has to end first.
     Overslept,
+}
+
+impl Order {
+    fn is_to_leave(&self) -> bool {
+        !matches!(self, Self::Probe)
+    }
 }
 
 impl Mailbox {
@@ -168,7 +176,7 @@ impl Mailbox {
     /// Gives the owner an order; one to leave is not replaced by a later one.
     pub fn order(&self, order: Order) {
         let mut inner = self.inner.lock();
-        if !matches!(inner.order.as_deref(), Some(Order::End(_) | Order::Yield(_))) {
+        if !inner.order.as_deref().is_some_and(Order::is_to_leave) {
             inner.order = Some(Box::new(order));
         }
         let wakers = [inner.owner.take(), inner.stuck.take()];
@@ -180,7 +188,7 @@ impl Mailbox {
     /// by one.
     pub fn poll_leave(&self, context: &mut Context<'_>) -> Option<Order> {
         let mut inner = self.inner.lock();
-        if matches!(inner.order.as_deref(), Some(Order::End(_) | Order::Yield(_))) {
+        if inner.order.as_deref().is_some_and(Order::is_to_leave) {
             return inner.order.take().map(|order| *order);
         }
         inner.stuck = Some(context.waker().clone());
@@ -252,6 +260,10 @@ impl Mailbox {
     pub fn wake_up(&self) {
         let mut inner = self.inner.lock();
         inner.state = State::Open;
+        // They were about the connection before.
+        if matches!(inner.order.as_deref(), Some(Order::Lost | Order::Probe)) {
+            inner.order = None;
+        }
         inner.let_out();
         inner.held = None;
     }

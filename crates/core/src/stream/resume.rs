@@ -69,6 +69,7 @@ impl Server {
         // Never at once: the session has to be among the sleepers when the alarm rings.
         let limit = Duration::from_secs(managed.resume_secs.max(1).into());
         let (id, account) = (managed.id.clone(), seat.account.owner.clone());
+        seat.link.owes_nothing();
         seat.link.mailbox.fall_asleep();
         keep::tell(self, &seat.account, &mut seat.account.turn());
         tracing::info!(jid = %seat.link.jid, secs = managed.resume_secs, "session sleeps");

@@ -263,6 +263,7 @@ impl Session {
             match taken.order {
                 Some(Order::End(error)) => return Ok(Some(self.end(error))),
                 Some(Order::Yield(error)) => return Ok(Some(End::Yielded(error))),
+                Some(Order::Lost) => return Ok(Some(End::Gone)),
                 Some(Order::Probe) => self.probe(),
                 None => {}
             }
@@ -283,6 +284,7 @@ impl Session {
         match self.seat.link.mailbox.poll_leave(context)? {
             Order::End(error) => Some(self.end(error)),
             Order::Yield(error) => Some(End::Yielded(error)),
+            Order::Lost => Some(End::Gone),
             Order::Probe => None,
         }
     }
@@ -313,6 +315,7 @@ impl Session {
             && (always || managed.should_ask())
         {
             managed.asked = true;
+            self.seat.link.asked(self.server.clock.uptime_secs());
             self.say(b"<r xmlns='urn:xmpp:sm:3'/>");
         }
     }
@@ -404,6 +407,7 @@ impl Session {
             (Command::Request, Some(_)) => self.tell(true),
             (Command::Answer(Some(h)), Some(managed)) => {
                 let taken = managed.acknowledged(h)?;
+                self.seat.link.owes_nothing();
                 keep::taken(&self.server, &self.seat.account, &taken);
                 self.ask(false);
             }
