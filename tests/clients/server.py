@@ -111,6 +111,8 @@ class Verona(Server):
     """The server of this repository."""
 
     name = "verona"
+    # More lines of the section [limits].
+    limits = ""
 
     def __init__(self, folder, plain=False, binary=None):
         target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
@@ -144,7 +146,7 @@ component = []
 
 [limits]
 unlimited = true
-
+{self.limits}
 [security]
 require_tls = {"false" if self.plain else "true"}
 """)

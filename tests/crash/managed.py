@@ -14,14 +14,16 @@ class Managed:
 
     def __init__(self, port, name, acknowledged, chance):
         self.port, self.name, self.acknowledged, self.chance = port, name, acknowledged, chance
+        # From which address it comes, and for how many seconds it may be away.
+        self.source, self.max = "", 600
         self.id = None
         self.stream = None
 
     def enter(self):
         """Logs in anew: what was not acknowledged by then stays so."""
-        self.stream = Stream(self.port)
+        self.stream = Stream(self.port, source=self.source)
         self.stream.login(self.name, PASSWORD, RESOURCE)
-        self.stream.send("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+        self.stream.send(f"<enable xmlns='urn:xmpp:sm:3' resume='true' max='{self.max}'/>")
         enabled = self.stream.wait(lambda e: e.tag in (SM + "enabled", SM + "failed"))
         if enabled.tag != SM + "enabled" or enabled.get("resume") not in ("true", "1"):
             raise Refused(f"{self.name} gets no session that can be resumed")
@@ -32,7 +34,7 @@ class Managed:
     def resume(self):
         """Goes on with the session on a new connection, and sends again what the server has not
         handled (§5). False when the server knows the session no longer."""
-        self.stream = Stream(self.port)
+        self.stream = Stream(self.port, source=self.source)
         self.stream.authenticate(self.name, PASSWORD)
         self.stream.send(f"<resume xmlns='urn:xmpp:sm:3' previd='{self.id}' h='{self.received}'/>")
         answer = self.stream.wait(lambda e: e.tag in (SM + "resumed", SM + "failed"))

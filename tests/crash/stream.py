@@ -29,9 +29,9 @@ class Refused(Exception):
 class Stream:
     """One stream to the server, from the header to the end."""
 
-    def __init__(self, port, timeout=10):
+    def __init__(self, port, timeout=10, source=""):
         try:
-            self.socket = socket.create_connection((HOST, port), timeout)
+            self.socket = socket.create_connection((HOST, port), timeout, (source, 0))
         except OSError as error:
             raise Gone(str(error)) from None
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

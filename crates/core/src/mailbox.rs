@@ -245,6 +245,9 @@ impl Mailbox {
         inner.state = State::Asleep;
         inner.owner = None;
         inner.order = None;
+        let paused = std::mem::take(&mut inner.paused);
+        drop(inner);
+        paused.into_iter().for_each(Waker::wake);
     }
 
     /// For who puts a sleeping session away: takes what waits.
@@ -299,11 +302,12 @@ impl Mailbox {
         .await
     }
 
-    /// Waits until the mailbox is below its bound or closed.
+    /// Waits until the mailbox is below its bound or closed. Nobody waits for one that sleeps: it is
+    /// not read, and refuses soon.
     pub async fn room(&self) {
         poll_fn(|context| {
             let mut inner = self.inner.lock();
-            if inner.state == State::Closed || inner.waiting.len() <= MAILBOX_BYTES_MAX {
+            if inner.state != State::Open || inner.waiting.len() <= MAILBOX_BYTES_MAX {
                 return Poll::Ready(());
             }
             inner.pause(context.waker());
@@ -362,7 +366,8 @@ impl Inner {
 
 /// Wakes the owner.
 fn ring(mut inner: MutexGuard<'_, Inner>) -> Put {
-    let put = if inner.waiting.len() > MAILBOX_BYTES_MAX { Put::Crowded } else { Put::Taken };
+    let is_crowded = inner.state == State::Open && inner.waiting.len() > MAILBOX_BYTES_MAX;
+    let put = if is_crowded { Put::Crowded } else { Put::Taken };
     let owner = inner.owner.take();
     drop(inner);
     if let Some(owner) = owner {
@@ -519,6 +524,23 @@ mod tests {
         assert_eq!(text(&mailbox), ROMEO_LATER);
         put(&mailbox, NURSE);
         assert_eq!(text(&mailbox), NURSE);
+    }
+
+    #[test]
+    fn a_sleeping_session_pauses_nobody() {
+        use futures_util::FutureExt;
+        let mailbox = Mailbox::default();
+        let long = format!("<message><body>{}</body></message>", "a".repeat(MAILBOX_BYTES_MAX));
+        assert_eq!(put(&mailbox, &long), Put::Crowded);
+        let mut room = Box::pin(mailbox.room());
+        assert!((&mut room).now_or_never().is_none(), "its reader may go on");
+        mailbox.fall_asleep();
+        assert!(room.now_or_never().is_some());
+        let asleep = Mailbox::default();
+        asleep.fall_asleep();
+        assert_eq!(put(&asleep, &long), Put::Taken);
+        assert!(asleep.room().now_or_never().is_some());
+        assert_eq!(put(&asleep, &long), Put::Overslept);
     }
 
     #[test]
