@@ -71,7 +71,7 @@ def main():
     print(f"seed {options.seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="verona-order-"))
     # A disk that takes its time: who does not wait for it is early by far.
-    server = Traced(folder / "server", ["fdatasync:delay_exit=2000"], plain=True)
+    server = Traced(folder / "server", ["fsync,fdatasync:delay_exit=2000"], plain=True)
     try:
         server.start()
         senders = work(server, random.Random(options.seed))

@@ -32,7 +32,7 @@ ACCOUNTS = ["romeo", "juliet", "nurse"]
 # What strace does at the chosen call, and whether the process outlives it.
 FAULTS = {"kill": "signal=KILL", "full": "error=ENOSPC", "broken": "error=EIO"}
 PATIENCE = 10
-CALLS = "pwrite64,fdatasync,ftruncate"
+CALLS = "pwrite64,fsync,fdatasync,ftruncate"
 
 
 class Point:

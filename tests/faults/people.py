@@ -54,6 +54,11 @@ class Person:
         self.session.send([{"xml": xml, "text": text}], ask=False)
         return text
 
+    def kept(self):
+        """What the server has acknowledged and not refused."""
+        refused = {number.rsplit("-", 1)[1] for number in self.refused}
+        return [text for text in self.acknowledged if text.split()[1] not in refused]
+
     def settle(self, patience=PATIENCE):
         """Until all that it has sent is acknowledged, and what was sent to it is here."""
         self.count += 1
@@ -78,11 +83,10 @@ class Person:
         self.until(lambda _: text in self.heard, patience)
 
     def note(self, element):
+        if element.tag == CLIENT + "message" and element.get("type") == "error":
+            self.refused.add(element.get("id"))
         text = element.findtext(CLIENT + "body")
-        if element.tag != CLIENT + "message" or text is None:
-            return
-        if element.get("type") == "error":
-            self.refused.add(text)
+        if element.tag != CLIENT + "message" or element.get("type") == "error" or text is None:
             return
         number = stanza_id(element, self.name)
         if self.heard.setdefault(text, number) != number:
@@ -101,7 +105,7 @@ class Person:
 
     def must_have_heard(self, sender):
         """All that the sender was not refused, once and in order."""
-        wanted = [text for text in sender.acknowledged if text not in sender.refused]
+        wanted = sender.kept()
         heard = [text for text in self.heard if text in sender.acknowledged]
         missing = [text[:20] for text in wanted if text not in self.heard]
         if missing:
