@@ -167,6 +167,21 @@ class Slixmpp(Bot):
         return [sys.executable, str(HERE / "slixmpp_bot.py")]
 
 
+class Aioxmpp(Bot):
+    """aioxmpp, from PyPI: it resumes its sessions by itself."""
+
+    def command(self):
+        return [sys.executable, str(HERE / "aioxmpp_bot.py")]
+
+    def begins(self):
+        """Waits until it has a new session, which can be resumed."""
+        self.events.expect("begun", self.full)
+        self.events.expect("managed")
+
+    def is_acknowledged(self, text):
+        self.events.expect("acknowledged", text)
+
+
 class Libstrophe(Bot):
     """libstrophe, from Debian."""
 

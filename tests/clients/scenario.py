@@ -21,10 +21,8 @@ class Scenario:
     def play(self):
         """Plays all steps, stops at the first that fails; returns how many passed."""
         passed = 0
-        steps = [self.log_in, self.subscribe_both_ways, self.chat_both_ways, self.reach_two_devices,
-                 self.keep_messages_over_a_restart, self.leave_in_sight]
         try:
-            for step in steps:
+            for step in self.steps():
                 title = f"{self.name}: {step.__doc__}"
                 try:
                     step()
@@ -41,6 +39,10 @@ class Scenario:
             for client in self.clients:
                 client.end()
         return passed
+
+    def steps(self):
+        return [self.log_in, self.subscribe_both_ways, self.chat_both_ways, self.reach_two_devices,
+                self.keep_messages_over_a_restart, self.leave_in_sight]
 
     def enter(self, jid, resource):
         client = self.client(self.server, self.folder, jid, resource, self.tls)
