@@ -27,7 +27,7 @@ class Person:
         Stream(server.port).register(name, PASSWORD)
         self.session = Managed(server.port, name, self.on_acknowledged, random.Random(1))
         self.session.source, self.session.max = source, seconds
-        self.acknowledged, self.refused = {}, set()
+        self.acknowledged, self.refused, self.reasons = {}, set(), set()
         # Texts with their ids, in the order in which they came first.
         self.heard, self.count = {}, 0
 
@@ -46,11 +46,11 @@ class Person:
         if "text" in stanza:
             self.acknowledged[stanza["text"]] = time.monotonic()
 
-    def say(self, to, filling=""):
+    def say(self, to, filling="", payload=""):
         self.count += 1
         text = f"{self.name} {self.count}{filling}"
         number = f"{self.name}-{self.count}"
-        xml = message(f"{to}@{DOMAIN}", number, text)
+        xml = message(f"{to}@{DOMAIN}", number, text).replace("</message>", payload + "</message>")
         self.session.send([{"xml": xml, "text": text}], ask=False)
         return text
 
@@ -85,6 +85,8 @@ class Person:
     def note(self, element):
         if element.tag == CLIENT + "message" and element.get("type") == "error":
             self.refused.add(element.get("id"))
+            error = element.find(CLIENT + "error")
+            self.reasons |= {(error.get("type"), child.tag.split("}")[1]) for child in error}
         text = element.findtext(CLIENT + "body")
         if element.tag != CLIENT + "message" or element.get("type") == "error" or text is None:
             return

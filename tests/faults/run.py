@@ -1,8 +1,8 @@
 """What goes wrong around a server that runs: peers that are gone without a word or frozen, a reader
-that stalls, a clock that steps, a disk that is slow.
+that stalls, a clock that steps, a disk that is slow or full.
 
-It plays in a network of its own, which only this process and those it starts can see and which goes
-with them, so that packets can be lost there.
+It plays in a network and with mounts of its own, which only this process and those it starts can see
+and which go with them, so that packets can be lost and a disk can be full there.
 """
 
 import argparse
@@ -231,6 +231,57 @@ def a_slow_disk_delays_acknowledgements_and_nothing_else(folder):
         server.kill()
 
 
+def a_full_disk_refuses_what_is_kept_and_is_well_with_space(folder):
+    server = Verona(folder, plain=True)
+    data = folder / "data"
+    shutil.copytree(data, folder / "aside")
+    run("mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", data)
+    shutil.copytree(folder / "aside", data, dirs_exist_ok=True)
+    server.start()
+    try:
+        romeo, juliet, nurse, other = (
+            Person(server, name) for name in ("romeo", "juliet", "nurse", "mercutio"))
+        for person in (romeo, juliet, other):
+            person.enter()
+        romeo.say("nurse")
+        romeo.settle()
+        ballast = data / "ballast"
+        with ballast.open("wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(4096))
+            except OSError:
+                pass
+        for _ in range(200):
+            romeo.say("nurse", filling=" " + "x" * 2000)
+            romeo.settle()
+            if len(romeo.refused) >= 3:
+                break
+        if romeo.reasons != {("wait", "resource-constraint")}:
+            raise Failure(f"{len(romeo.refused)} were refused, because of {romeo.reasons}")
+        # What is not kept needs no disk.
+        text = other.say("juliet", payload="<no-store xmlns='urn:xmpp:hints'/>")
+        juliet.hear(text, patience=5)
+        other.settle(patience=5)
+        ballast.unlink()
+        end = time.monotonic() + 5
+        while True:
+            refused = len(romeo.refused)
+            romeo.say("nurse")
+            romeo.settle()
+            if len(romeo.refused) == refused:
+                break
+            if time.monotonic() > end:
+                raise Failure("there is space again, and messages are refused")
+        server.kill()
+        server.start()
+        nurse.take_what_waits()
+        nurse.must_have_heard(romeo)
+    finally:
+        server.kill()
+        run("umount", data)
+
+
 def lose_packets_to(address):
     run("ip", "rule", "add", "pref", "10", "to", address, "blackhole")
 
@@ -263,7 +314,7 @@ def enter_own_network():
     """Begins anew in a network of its own; comes back inside of it."""
     if os.environ.get(INSIDE) is None:
         os.environ[INSIDE] = "1"
-        os.execvp("unshare", ["unshare", "--net", "--", sys.executable, *sys.argv])
+        os.execvp("unshare", ["unshare", "--net", "--mount", "--", sys.executable, *sys.argv])
     run("ip", "link", "set", "lo", "up")
     # So that a rule can come before the table of what is local.
     run("ip", "rule", "add", "pref", "100", "lookup", "local")
@@ -288,6 +339,7 @@ def main():
     with_own = [
         a_clock_that_steps_changes_no_order_and_ends_nothing,
         a_slow_disk_delays_acknowledgements_and_nothing_else,
+        a_full_disk_refuses_what_is_kept_and_is_well_with_space,
     ]
     passed, failed = 0, []
     try:
