@@ -8,6 +8,7 @@ and tells what it sees, a line each:
     presence FULL_JID available|unavailable
     asked JID                        a request to subscribe
     message JID live|STAMP TEXT      the stamp of XEP-0203 if there is one
+    registered                       with the invitation it was started with
     failed REASON
     closed
 """
@@ -76,14 +77,18 @@ class Bot:
     # The mechanisms, by the begin of their names, of which the client must have taken one.
     mechanisms = ("SCRAM-",)
 
-    def __init__(self, server, folder, account, resource, tls):
+    # Whether it can make its account with an invitation (XEP-0445).
+    registers = False
+
+    def __init__(self, server, folder, account, resource, tls, token=None):
         self.jid, self.resource = account, resource
         self.full = f"{account}/{resource}"
         self.events = Events(f"{type(self).__name__} {self.full}")
         port = server.tls_port if tls == "direct" else server.port
         self.errors = open(folder / f"{account}-{resource}.log", "ab")
         self.process = subprocess.Popen(
-            [*self.command(), self.full, "127.0.0.1", str(port), tls, str(server.certificate)],
+            [*self.command(), self.full, "127.0.0.1", str(port), tls, str(server.certificate),
+             *([token] if token else [])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True)
         read_lines(self.process.stdout, self.events.put)
         self.write(PASSWORD)
@@ -162,6 +167,8 @@ class Bot:
 
 class Slixmpp(Bot):
     """slixmpp, from PyPI."""
+
+    registers = True
 
     def command(self):
         return [sys.executable, str(HERE / "slixmpp_bot.py")]

@@ -41,11 +41,29 @@ class Scenario:
         return passed
 
     def steps(self):
-        return [self.log_in, self.subscribe_both_ways, self.chat_both_ways, self.reach_two_devices,
-                self.keep_messages_over_a_restart, self.leave_in_sight]
+        return [self.log_in, *self.invitations(), self.subscribe_both_ways, self.chat_both_ways,
+                self.reach_two_devices, self.keep_messages_over_a_restart, self.leave_in_sight]
 
-    def enter(self, jid, resource):
-        client = self.client(self.server, self.folder, jid, resource, self.tls)
+    def invitations(self):
+        may = getattr(self.client, "registers", False) and hasattr(self.server, "invite")
+        return [self.invite] if may else []
+
+    def invite(self):
+        "who is invited makes an account with the token, and has who invited as a contact"
+        name = f"nurse-{self.name}"
+        token = self.server.invite(name, self.juliet_jid)
+        nurse = self.enter(f"{name}@{DOMAIN}", "hall", token)
+        nurse.events.expect("registered")
+        nurse.has_contact(self.juliet_jid)
+        nurse.sees(self.juliet.full)
+        self.juliet.has_contact(nurse.jid)
+        self.juliet.sees(nurse.full)
+        self.leave(nurse)
+        self.juliet.sees(nurse.full, "unavailable")
+
+    def enter(self, jid, resource, token=None):
+        client = self.client(
+            self.server, self.folder, jid, resource, self.tls, *([token] if token else []))
         self.clients.append(client)
         client.online()
         return client

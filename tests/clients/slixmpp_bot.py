@@ -1,12 +1,14 @@
 """A slixmpp client that speaks the line protocol of bots.py.
 
-usage: slixmpp_bot.py FULL_JID HOST PORT starttls|direct CAFILE, the password as first line of stdin
+usage: slixmpp_bot.py FULL_JID HOST PORT starttls|direct CAFILE [TOKEN], the password as first line of
+stdin; with a token it makes its account first (XEP-0445)
 """
 
 import asyncio
 import os
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import slixmpp
 
@@ -16,8 +18,14 @@ def tell(*words):
 
 
 class Bot(slixmpp.ClientXMPP):
-    def __init__(self, jid, password):
+    def __init__(self, jid, password, token):
         super().__init__(jid, password)
+        self.token = token
+        if token:
+            self.register_plugin("xep_0077")
+            self.ask_for_fields = self["xep_0077"].get_registration
+            self["xep_0077"].get_registration = self.show_invitation
+            self.add_event_handler("register", self.register)
         self.auto_authorize = None
         self.auto_subscribe = False
         self.register_plugin("xep_0203")
@@ -32,6 +40,25 @@ class Bot(slixmpp.ClientXMPP):
         self.add_event_handler("message", self.message)
         self.over = asyncio.Event()
         self.typed = b""
+
+    async def show_invitation(self):
+        """Before it is asked which fields there are to fill in, the token is shown."""
+        # Else it keeps what it does not know back until there is a session.
+        self._always_send_everything = True
+        request = self.make_iq_set(ito=self.boundjid.domain)
+        request.append(ElementTree.Element("{urn:xmpp:pars:0}preauth", token=self.token))
+        await request.send()
+        self._always_send_everything = False
+        return await self.ask_for_fields()
+
+    async def register(self, form):
+        if "username" not in form["register"]["fields"]:
+            tell("failed", "registration")
+        request = self.make_iq_set()
+        request["register"]["username"] = self.boundjid.user
+        request["register"]["password"] = self.password
+        await request.send()
+        tell("registered")
 
     async def began(self, _):
         tls = self.socket.version() if hasattr(self.socket, "version") else "plain"
@@ -85,8 +112,8 @@ def read_line():
 
 
 async def main():
-    jid, host, port, tls, cafile = sys.argv[1:]
-    bot = Bot(jid, read_line())
+    jid, host, port, tls, cafile, *token = sys.argv[1:]
+    bot = Bot(jid, read_line(), *(token or [None]))
     bot.ca_certs = Path(cafile)
     bot.enable_direct_tls = tls == "direct"
     bot.enable_starttls = tls == "starttls"

@@ -86,7 +86,7 @@ def a_peer_that_does_not_come_back_gets_all_at_its_next_login(server):
         romeo.say("nurse")
     romeo.settle()
     asleep_within(server, "nurse", DETECTED)
-    wait_for(lambda: f"session ended jid=nurse@{DOMAIN}" in server.log.read_text(), DETECTED,
+    wait_for(lambda: logged(server, "session ended", "nurse"), DETECTED,
              "the session of who does not come back ends")
     romeo.say("nurse")
     romeo.settle()
@@ -122,8 +122,7 @@ def a_peer_without_stream_management_that_is_gone_is_found_too(server):
     lose_packets_to("127.77.2.2")
     romeo.say("paris")
     romeo.settle()
-    ended = re.compile(f"stream ended .*jid=paris@{DOMAIN}")
-    wait_for(lambda: ended.search(server.log.read_text()), DETECTED, "its stream is ended")
+    wait_for(lambda: logged(server, "stream ended", "paris"), DETECTED, "its stream is ended")
     audit = Stream(server.port)
     audit.login("paris", PASSWORD, "audit")
     found = [text for text, _ in Archive(f"paris@{DOMAIN}").catch_up(audit)]
@@ -287,8 +286,13 @@ def lose_packets_to(address):
 
 
 def asleep_within(server, name, seconds):
-    sleeps = f"session sleeps jid={name}@{DOMAIN}"
-    wait_for(lambda: sleeps in server.log.read_text(), seconds, f"the session of {name} sleeps")
+    wait_for(lambda: logged(server, "session sleeps", name), seconds,
+             f"the session of {name} sleeps")
+
+
+def logged(server, event, name):
+    """Whether the log tells of it, for an account."""
+    return re.search(f" {event} .*account={name}@{DOMAIN}", server.log.read_text())
 
 
 def wait_for(condition, seconds, what):

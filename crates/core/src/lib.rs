@@ -6,6 +6,7 @@ mod asking;
 pub mod chores;
 pub mod clock;
 pub mod delivery;
+pub mod federation;
 pub mod held;
 pub mod hooks;
 pub mod host;

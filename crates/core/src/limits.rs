@@ -215,6 +215,12 @@ pub const REGISTRATION_TRIES_PER_MINUTE: u32 = 10;
 /// Networks whose registrations are counted at a time; beyond that all counts begin anew.
 pub const REGISTERING_NETWORKS_MAX: usize = 10_000;
 
+/// Invitations of one host that are open at a time: a school, not a leak.
+pub const INVITATIONS_MAX: usize = 10_000;
+
+/// Invitations that come from one account and are open at a time.
+pub const INVITATIONS_PER_ACCOUNT_MAX: usize = 100;
+
 /// Stanzas that are kept for a session which may be resumed, sent and not acknowledged or never
 /// sent. With more the session ends, and they go on by the rules (XEP-0198 §4).
 pub const ASLEEP_STANZAS_MAX: usize = 1_000;

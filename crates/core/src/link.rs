@@ -2,9 +2,13 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use parking_lot::Mutex;
 use verona_xmpp::jid::Jid;
 
 use crate::mailbox::Mailbox;
+
+/// Stands for the stream of a session that has slept since before a restart.
+const NO_STREAM: &str = "none";
 
 /// The shared half of a bound session. The other half, the stream, belongs to the session's task.
 #[derive(Debug)]
@@ -17,12 +21,42 @@ pub struct Link {
     heard_secs: AtomicU32,
     /// Server uptime in seconds when an acknowledgement was asked for that has not come; 0: none.
     asked_secs: AtomicU32,
+    /// The id of its stream, or of the last one that it had.
+    stream: Mutex<Box<str>>,
 }
 
 impl Link {
     /// The shared half of a new session.
     pub fn new(jid: Jid, now_secs: u32) -> Self {
-        Self { jid, mailbox: Mailbox::default(), heard_secs: now_secs.into(), asked_secs: 0.into() }
+        let stream = Mutex::new(NO_STREAM.into());
+        Self {
+            jid,
+            mailbox: Mailbox::default(),
+            heard_secs: now_secs.into(),
+            asked_secs: 0.into(),
+            stream,
+        }
+    }
+
+    /// Says which stream the session has from now on.
+    pub fn on_stream(&self, id: &str) {
+        *self.stream.lock() = id.into();
+    }
+
+    /// The id of the session's stream, or of the last one that it had: by it the lines of the log
+    /// that belong together are found.
+    pub fn stream(&self) -> Box<str> {
+        self.stream.lock().clone()
+    }
+
+    /// The bare JID of the account, for the log.
+    pub fn account(&self) -> &str {
+        self.jid.bare_str()
+    }
+
+    /// The resourcepart, for the log: clients choose it, so it is written with its quotes.
+    pub fn resource(&self) -> &str {
+        self.jid.resource().unwrap_or_default()
     }
 
     /// Notes that the peer was heard now, in seconds of server uptime.

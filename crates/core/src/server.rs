@@ -21,10 +21,13 @@ use crate::account::credentials::Record;
 use crate::account::directory::Directory;
 use crate::account::state::{PartSpec, State};
 use crate::clock::Clock;
+use crate::hooks::command::{Command, Execution};
 use crate::hooks::decision::{Delivery, Direction, Keep, Verdict};
 use crate::hooks::manifest::Manifest;
+use crate::hooks::notes::Notes;
 use crate::hooks::place::{Stage, Target};
 use crate::hooks::reply::Answer;
+use crate::hooks::vouch::{Asking, Vouching};
 use crate::host::{HostSettings, Service};
 use crate::known_features::KnownFeatures;
 use crate::limits::Limits;
@@ -284,7 +287,8 @@ pub struct Registry {
     pub(crate) before_login: Vec<(&'static str, Registering)>,
     pub(crate) described: Vec<(Target, Describing)>,
     pub(crate) chores: Vec<Chore>,
-
+    pub(crate) commands: Vec<Commanding>,
+    pub(crate) vouching: Vec<VouchingFor>,
     pub(crate) nonzas: Vec<(&'static str, &'static str, Hearing)>,
     pub(crate) inline: Vec<(&'static str, &'static str, Inlining)>,
     pub(crate) bound: Vec<Bounding>,
@@ -299,10 +303,20 @@ pub(crate) type Changing = Box<dyn Fn(&mut Change<'_>) + Send + Sync>;
 pub(crate) type Advertising = Box<dyn Fn(&mut Offering<'_>) + Send + Sync>;
 pub(crate) type Registering = Box<dyn Fn(BeforeLogin) -> Answer + Send + Sync>;
 pub(crate) type Chore = Box<dyn Fn(Arc<Server>, Arc<Host>) -> BoxFuture<'static, ()> + Send + Sync>;
+pub(crate) type VouchingFor = Box<dyn Fn(Asking) -> Vouching + Send + Sync>;
+pub(crate) type Allowing = Box<dyn Fn(&Host, &Jid) -> bool + Send + Sync>;
+pub(crate) type Executing = Box<dyn Fn(Request) -> Execution + Send + Sync>;
 pub(crate) type Describing = Box<dyn Fn(&mut Writer) + Send + Sync>;
 pub(crate) type Hearing = Box<dyn Fn(&Seat) + Send + Sync>;
 pub(crate) type Inlining = Box<dyn Fn(&mut Inline<'_>) + Send + Sync>;
 pub(crate) type Bounding = Box<dyn Fn(Arc<Server>, Seat) -> Answer + Send + Sync>;
+
+/// A command that a module offers.
+pub(crate) struct Commanding {
+    pub command: Command,
+    pub allow: Allowing,
+    pub execute: Executing,
+}
 
 /// What is asked, as modules registered it.
 #[derive(Eq, Hash, PartialEq)]
@@ -430,4 +444,6 @@ pub struct BeforeLogin {
     pub server: Arc<Server>,
     /// Where the connection comes from.
     pub peer: IpAddr,
+    /// What modules remember of the stream.
+    pub notes: Arc<Notes>,
 }

@@ -13,8 +13,12 @@ impl Server {
             for resource in &account.turn().resources {
                 let since = resource.link.silent_since();
                 if since.is_some_and(|since| now.saturating_sub(since) >= limit) {
-                    tracing::info!(jid = %resource.link.jid, "peer does not answer");
-                    resource.link.mailbox.order(Order::Lost);
+                    let link = &resource.link;
+                    tracing::info!(
+                        stream = %link.stream(), account = link.account(),
+                        resource = link.resource(), "peer does not answer"
+                    );
+                    link.mailbox.order(Order::Lost);
                 }
             }
         });

@@ -83,6 +83,11 @@ impl Assembly {
         status.figures.insert("of these waiting for their clients".to_owned(), count(asleep));
     }
 
+    /// Where everything durable is.
+    pub fn store(&self) -> Arc<dyn Store> {
+        self.server.store.clone()
+    }
+
     /// Whether somebody has an account.
     pub async fn has_accounts(&self) -> Result<bool, String> {
         let first = self.server.store.owners(ACCOUNTS, None, 1).await;

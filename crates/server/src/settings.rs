@@ -1,7 +1,8 @@
 //! What the config means to the core.
 
-use verona_core::hooks::{ConfigError, HostSettings, Sections, Settings};
+use verona_core::hooks::{ConfigError, HostSettings, Module, Sections, Settings};
 use verona_core::server::{Host, Policy};
+use verona_modules::registration::invitations::Inviting;
 use verona_transports::tls::certificates::Site;
 
 use crate::config::load::Config;
@@ -52,6 +53,13 @@ pub fn hosts(config: &Config) -> Result<Vec<Host>, String> {
         made.map_err(|problem| problem.to_string())
     };
     config.hosts.iter().map(make).collect()
+}
+
+/// Days for which an invitation is good.
+pub fn invitation_days(config: &Config) -> Result<u64, String> {
+    let name = <Inviting as Module>::MANIFEST.name;
+    let read = Tables(config).read::<<Inviting as Module>::Config>(name);
+    read.map(|section| section.days).map_err(|problem| problem.to_string())
 }
 
 /// What holds for all streams.

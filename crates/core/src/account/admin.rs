@@ -84,12 +84,27 @@ pub fn address(host: &Host, name: &str) -> Result<Jid, Refusal> {
     if jid.local().is_some_and(same_for_stringprep) { Ok(jid) } else { Err(Refusal::Name) }
 }
 
+/// An account that is about to be made.
+pub struct Founding {
+    jid: Jid,
+    record: Record,
+}
+
 /// Makes an account. It is durable when this returns; of several at once exactly one succeeds.
 pub async fn create(
     server: &Server,
     jid: &Jid,
     password: Zeroizing<String>,
 ) -> Result<(), Refusal> {
+    prepare(server, jid, password).await?.found(server, Batch::new()).await
+}
+
+/// Does what takes long, so that nobody has to wait for it when the account is made.
+pub async fn prepare(
+    server: &Server,
+    jid: &Jid,
+    password: Zeroizing<String>,
+) -> Result<Founding, Refusal> {
     let host = server.host(jid.domain()).ok_or(Refusal::Domain)?;
     let jid = address(&host, jid.local().ok_or(Refusal::Name)?)?;
     // Looked at before the hashing, which is expensive, and again when nobody else can make it.
@@ -99,16 +114,23 @@ pub async fn create(
     let credentials = hash(server, &host, password).await?;
     let created_micros = server.clock.now_micros();
     let record = Record { disabled: false, created_micros, credentials };
-    let _name = server.directory.hold(jid.as_str()).await;
-    if exists(server, &jid).await? {
-        return Err(Refusal::Exists);
+    Ok(Founding { jid, record })
+}
+
+impl Founding {
+    /// Makes the account; these writes become durable with it, or fail with it.
+    pub async fn found(self, server: &Server, mut also: Batch) -> Result<(), Refusal> {
+        let Self { jid, record } = self;
+        let _name = server.directory.hold(jid.as_str()).await;
+        if exists(server, &jid).await? {
+            return Err(Refusal::Exists);
+        }
+        also.put(ACCOUNTS, &owner(&jid), "", record.encode());
+        server.store.room().await;
+        server.store.submit(also).await?;
+        tracing::info!(account = %jid, "account made");
+        Ok(())
     }
-    let mut batch = Batch::new();
-    batch.put(ACCOUNTS, &owner(&jid), "", record.encode());
-    server.store.room().await;
-    server.store.submit(batch).await?;
-    tracing::info!(account = %jid, "account made");
-    Ok(())
 }
 
 /// Gives an account another password. Its sessions go on.

@@ -34,6 +34,8 @@ pub enum Verdict {
     Drop,
     /// The stanza ends here with this error to its sender; in silence where an error is not due.
     Refuse(StanzaError),
+    /// The stanza is answered as if there were no such account.
+    Absent,
 }
 
 /// Why a message is kept in the account's log; none of them: it is not kept.

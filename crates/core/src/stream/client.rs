@@ -9,6 +9,7 @@ use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
 use verona_xmpp::stream::{Content, Header, Opening, Version};
 
+use crate::hooks::notes::Notes;
 use crate::server::{Host, Server};
 use crate::stream::bind::Entered;
 use crate::stream::features::{self, Offers};
@@ -31,7 +32,8 @@ pub async fn serve(server: Arc<Server>, wire: Box<dyn Wire>, known: Box<dyn FnOn
 
 async fn negotiate(server: Arc<Server>, wire: Box<dyn Wire>) -> Option<Session> {
     let peer = wire.peer();
-    let mut client = Client { open: Open::new(server, wire), host: None, failures: 0 };
+    let open = Open::new(server, wire);
+    let mut client = Client { open, host: None, failures: 0, notes: Arc::default() };
     let end = match client.reach_session().await {
         Ok(entered) => return Some(client.session(entered)),
         Err(end) => end,
@@ -57,6 +59,8 @@ struct Client {
     /// The host that the stream is to.
     host: Option<Arc<Host>>,
     failures: u32,
+    /// What modules remember of the stream.
+    notes: Arc<Notes>,
 }
 
 impl Client {
@@ -81,7 +85,8 @@ impl Client {
         let Self { mut open, .. } = self;
         open.wire.settle();
         let unread = open.take_unread();
-        Session::new(open.server, entered, open.wire, open.scanner, unread).on_stream(open.id)
+        entered.seat.link.on_stream(&open.id);
+        Session::new(open.server, entered, open.wire, open.scanner, unread)
     }
 
     /// The first header must come soon.
@@ -220,6 +225,7 @@ impl Client {
         }
         self.open.restart();
         self.host = None;
+        self.notes = Arc::default();
         Ok(())
     }
 
@@ -237,7 +243,7 @@ impl Client {
             }
         }
         let (server, peer) = (self.open.server.clone(), self.open.wire.peer());
-        match features::answer_before_login(server, peer, host, &tree).await {
+        match features::answer_before_login((server, peer), host, &tree, &self.notes).await {
             Some(text) => self.open.send(&text).await.map(|()| None),
             None => Err(StreamCondition::NotAuthorized.into()),
         }

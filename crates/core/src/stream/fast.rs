@@ -48,16 +48,19 @@ pub async fn authenticate(
     (context, initial): (&Context, Option<&[u8]>),
 ) -> Result<Option<(Proven, Option<TokenMechanism>)>, End> {
     let refusal = match read(request, context, initial) {
-        Ok((claim, agent)) => match check_slowly(&open.server, request, &claim, &agent).await {
-            Ok((answer, due)) => {
-                let Ok(account) = Jid::parse(&claim.account) else { return Err(End::Closed) };
-                let mechanism = claim.mechanism.name();
-                tracing::info!(%account, mechanism, peer = %open.wire.peer(), "logged in");
-                let proven = Proven { account, data: Some(answer) };
-                return Ok(Some((proven, due.then_some(claim.mechanism))));
+        Ok((claim, agent)) => {
+            match check_slowly((&open.server, &open.id), request, &claim, &agent).await {
+                Ok((answer, due)) => {
+                    let Ok(account) = Jid::parse(&claim.account) else { return Err(End::Closed) };
+                    let mechanism = claim.mechanism.name();
+                    let peer = open.wire.peer();
+                    tracing::info!(stream = %open.id, %account, mechanism, %peer, "logged in");
+                    let proven = Proven { account, data: Some(answer) };
+                    return Ok(Some((proven, due.then_some(claim.mechanism))));
+                }
+                Err(refusal) => (refusal, Some(claim.account)),
             }
-            Err(refusal) => (refusal, Some(claim.account)),
-        },
+        }
         Err(refusal) => (refusal, None),
     };
     let (Refusal { error, cause }, account) = refusal;
@@ -82,18 +85,18 @@ fn read(
 
 /// Whether there is such an account, and what of it is in memory, must not show in the time.
 async fn check_slowly(
-    server: &Server,
+    asked: (&Server, &str),
     request: Element<'_>,
     claim: &Claim,
     agent: &str,
 ) -> Result<(Vec<u8>, bool), Refusal> {
     let (checked, ()) =
-        tokio::join!(check(server, request, claim, agent), tokio::time::sleep(login::LOOKUP));
+        tokio::join!(check(asked, request, claim, agent), tokio::time::sleep(login::LOOKUP));
     checked
 }
 
 async fn check(
-    server: &Server,
+    (server, stream): (&Server, &str),
     request: Element<'_>,
     claim: &Claim,
     agent: &str,
@@ -102,6 +105,7 @@ async fn check(
     let unknown = Refusal::unauthorized("no such token");
     let decoy = token::hashed(agent);
     let account = Jid::parse(&claim.account).map_err(|_| unknown)?;
+    let unavailable = |error| unavailable(stream, &claim.account, &error);
     let record = server.account_record(&account).await.map_err(unavailable)?;
     let account = server.account(&account).await.map_err(unavailable)?;
     let (Some(record), Some(account)) = (record, account) else {
@@ -137,15 +141,15 @@ async fn check(
     Ok((used.answer, used.due && !invalidate))
 }
 
-fn unavailable(error: StoreError) -> Refusal {
-    tracing::error!(%error, "cannot look at tokens");
+fn unavailable(stream: &str, account: &str, error: &StoreError) -> Refusal {
+    tracing::error!(%stream, account, %error, "cannot look at tokens");
     Refusal::new(SaslError::TemporaryAuthFailure, "the store failed")
 }
 
 /// §3.3: gives a client that is logged in a token; none when it does not say who it is, or when the
 /// token cannot be kept.
 pub async fn give(
-    server: &Server,
+    (server, stream): (&Server, &str),
     account: &Jid,
     agent: Option<UserAgent>,
     mechanism: TokenMechanism,
@@ -154,7 +158,7 @@ pub async fn give(
     match try_to_give(server, account, &agent, mechanism).await {
         Ok(given) => given,
         Err(error) => {
-            tracing::error!(%account, %error, "cannot keep a token");
+            tracing::error!(%stream, %account, %error, "cannot keep a token");
             None
         }
     }

@@ -13,6 +13,7 @@ use verona_xmpp::sasl::mechanism::Mechanism;
 use verona_xmpp::sasl::token::TokenMechanism;
 use verona_xmpp::stanza::{IqType, Stanza};
 
+use crate::hooks::notes::Notes;
 use crate::hooks::place::Stage;
 use crate::router::iq_answer;
 use crate::server::{BeforeLogin, Host, Offering, Server};
@@ -180,16 +181,17 @@ fn write(build: impl FnOnce(&mut Writer)) -> String {
 
 /// The answer to an IQ on a stream that is not logged in; None when it may not be asked.
 pub async fn answer_before_login(
-    server: Arc<Server>,
-    peer: IpAddr,
+    (server, peer): (Arc<Server>, IpAddr),
     host: &Arc<Host>,
     tree: &Tree,
+    notes: &Arc<Notes>,
 ) -> Option<String> {
     let iq = Stanza::parse(&tree.root().to_text(ns::CLIENT)).ok()?;
     if !matches!(iq.iq_type(), Some(IqType::Get | IqType::Set)) {
         return None;
     }
-    let request = BeforeLogin { iq: iq.clone(), host: host.clone(), server, peer };
+    let (host, notes) = (host.clone(), notes.clone());
+    let request = BeforeLogin { iq: iq.clone(), host: host.clone(), server, peer, notes };
     if iq.id_raw().is_none() || !iq.has_due_children() {
         let error = iq.error_answer(&StanzaError::new(Condition::BadRequest));
         return error.map(|error| error.text().to_owned());

@@ -1,7 +1,6 @@
 //! RFC 6120 §6: SASL on a stream. The mechanisms are machines without I/O; here is what is around
 //! them: the elements, the store, the pool for hashing, and the patience with failures.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use verona_xml::{Element, Tree};
@@ -98,7 +97,7 @@ pub async fn handshake(
                 respond(answer.root(), awaiting, profile)?
             }
             Step::Lookup(lookup) => {
-                let found = look_up_slowly(&open.server, lookup.account()).await;
+                let found = look_up_slowly(&open.server, lookup.account(), &open.id).await;
                 lookup.found(found)
             }
             Step::Check(check) => on_pool(&open.server, check).await,
@@ -152,17 +151,17 @@ pub fn failure(error: SaslError) -> Step {
 
 /// What is known of an account comes from memory or from the disk, and that there is none always from
 /// the disk. Told no sooner than this, and by the same way, it comes to the same (RFC 6120 §13.11).
-async fn look_up_slowly(server: &Arc<Server>, account: &str) -> Found {
-    let (server, account) = (server.clone(), account.to_owned());
-    let found = tokio::spawn(async move { look_up(&server, &account).await });
-    tokio::time::sleep(LOOKUP).await;
-    found.await.unwrap_or(Found::Unavailable)
+async fn look_up_slowly(server: &Server, account: &str, stream: &str) -> Found {
+    let looking = look_up(server, account, stream);
+    let (found, ()) = tokio::join!(looking, tokio::time::sleep(LOOKUP));
+    found
 }
 
-async fn look_up(server: &Server, account: &str) -> Found {
+async fn look_up(server: &Server, account: &str, stream: &str) -> Found {
     let Ok(jid) = Jid::parse(account) else { return Found::Unknown };
     if server.directory.loaded(jid.bare_str()).is_some() {
-        // Asked in any case: whether the readers of the disk were at work can be told from outside.
+        // Asked in any case: whether the readers of the disk were at work shows in the time at which
+        // the clock's tick is seen.
         drop(credentials::read(&*server.store, &jid).await);
     }
     match server.account_record(&jid).await {
@@ -170,7 +169,7 @@ async fn look_up(server: &Server, account: &str) -> Found {
         Ok(Some(record)) => Found::Active(record.credentials),
         Ok(None) => Found::Unknown,
         Err(error) => {
-            tracing::error!(account, %error, "cannot read credentials");
+            tracing::error!(%stream, account, %error, "cannot read credentials");
             Found::Unavailable
         }
     }

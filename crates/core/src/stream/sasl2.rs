@@ -77,10 +77,11 @@ async fn go_on(
     let account = &proven.account;
     let mut results = Vec::new();
     if let Some(mechanism) = token {
-        results.extend(fast::give(&server, account, UserAgent::read(request), mechanism).await);
+        let agent = UserAgent::read(request);
+        results.extend(fast::give((&server, &open.id), account, agent, mechanism).await);
     }
     if let Some(resume) = request.child("resume", ns::SM) {
-        match bind::resume(&server, account, resume).await? {
+        match bind::resume(&server, account, resume, &open.id).await? {
             Ok(Resumed { mut entered, answer }) => {
                 // XEP-0198 §9.2: the session goes on at once, without features.
                 results.push(answer);
