@@ -59,7 +59,11 @@ fn main() {
 
 async fn crowd(binary: std::path::PathBuf, count: usize) -> Result<(), String> {
     let transport = if count >= MANY { Security::Tls } else { Security::None };
-    let setup = Setup { registration: Some("open".to_owned()), config: CONFIG.to_owned() };
+    let setup = Setup {
+        registration: Some("open".to_owned()),
+        config: CONFIG.to_owned(),
+        ..Setup::default()
+    };
     let storage = "sqlite:verona.db".to_owned();
     let mut server = RunningServer::start(Wanted { binary, storage, transport, setup }).await?;
     let place = Arc::new(Entrance { address: server.address(), security: transport });
