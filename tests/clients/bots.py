@@ -11,6 +11,8 @@ and tells what it sees, a line each:
     registered                       with the invitation it was started with
     failed REASON
     closed
+
+Some tell more, which stands with what they are put through.
 """
 
 import queue
@@ -172,6 +174,13 @@ class Slixmpp(Bot):
 
     def command(self):
         return [sys.executable, str(HERE / "slixmpp_bot.py")]
+
+    def archive(self, jid):
+        """All that the archive has with somebody: who said what."""
+        self.write(f"archive {jid}")
+        self.events.expect("read")
+        lines = [line.split(" ", 2) for line in self.events.history]
+        return [(line[1], line[2]) for line in lines if line[0] == "archived"]
 
 
 class Aioxmpp(Bot):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bots import Aioxmpp, Libstrophe, Slixmpp
 from go_sendxmpp import GoSendxmpp
+from modern import Modern
 from profanity import Profanity
 from resuming import Resuming
 from scenario import Scenario
@@ -26,7 +27,7 @@ CLIENTS = {
     "aioxmpp": Aioxmpp,
 }
 # What a client is put through, where it is not the usual.
-SCENARIOS = {"aioxmpp": Resuming}
+SCENARIOS = {"aioxmpp": Resuming, "slixmpp": Modern}
 
 
 def main():
