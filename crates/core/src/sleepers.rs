@@ -133,6 +133,13 @@ impl<Sleeper, Seat: Clone> Sleepers<Sleeper, Seat> {
         }
     }
 
+    /// Takes the sleeping session with this id, if it is the one meant.
+    pub fn take_if(&self, id: &str, meant: impl Fn(&Sleeper) -> bool) -> Option<Box<Sleeper>> {
+        let mut inner = self.inner.lock();
+        inner.asleep.get(id).filter(|(_, sleeper)| meant(sleeper))?;
+        inner.asleep.remove(id).map(|(_, sleeper)| sleeper)
+    }
+
     /// Takes a sleeping session of an account that is the one meant.
     pub fn take_where(
         &self,
@@ -179,6 +186,10 @@ mod tests {
         sleepers.ended("1", &juliet, 5);
         assert!(matches!(sleepers.take("1", &juliet), Known::Ended(5)));
         assert!(matches!(sleepers.take("1", "tybalt@capulet.lit"), Known::Unknown));
+        sleepers.asleep("2", &juliet, Box::new(3));
+        assert_eq!(sleepers.take_if("2", |sleeper| *sleeper == 4), None);
+        assert_eq!(sleepers.take_if("2", |sleeper| *sleeper == 3), Some(Box::new(3)));
+        assert_eq!(sleepers.take_if("2", |_| true), None);
         sleepers.asleep("2", &juliet, Box::new(3));
         assert_eq!(sleepers.put_away(), [Box::new(3)]);
         assert!(matches!(sleepers.take("2", &juliet), Known::PutAway));

@@ -77,10 +77,12 @@ impl Server {
             resource = seat.link.resource(), secs = managed.resume_secs, "session sleeps"
         );
         let (link, owner) = (seat.link.clone(), seat.account.clone());
-        let (server, of, asleep) = (self.clone(), account.clone(), link.clone());
+        let (server, of, asleep) = (self.clone(), id.clone(), link.clone());
         let task = tokio::spawn(async move {
             tokio::time::sleep(limit).await;
-            if let Some((seat, managed, alarm)) = server.wake(&of, &asleep) {
+            let meant = |sleeper: &Sleeper| Arc::ptr_eq(&sleeper.seat.link, &asleep);
+            if let Some(sleeper) = server.sleepers.take_if(&of, meant) {
+                let Sleeper { seat, managed, alarm } = *sleeper;
                 alarm.ring();
                 server.lay_to_rest(&seat, managed).await;
             }
@@ -102,16 +104,11 @@ impl Server {
     /// Ends a sleeping session: contacts see it leave, and what it did not get goes on by the rules,
     /// once (§4). Nothing happens when it has been resumed.
     pub(crate) async fn end_sleeper(self: &Arc<Self>, account: &str, link: &Arc<Link>) {
-        if let Some((seat, managed, _)) = self.wake(account, link) {
+        let meant = |sleeper: &Sleeper| Arc::ptr_eq(&sleeper.seat.link, link);
+        if let Some(sleeper) = self.sleepers.take_where(account, meant) {
+            let Sleeper { seat, managed, .. } = *sleeper;
             self.lay_to_rest(&seat, managed).await;
         }
-    }
-
-    /// Takes a session out of those that sleep.
-    fn wake(&self, account: &str, link: &Arc<Link>) -> Option<(Seat, Managed, Alarm)> {
-        let meant = |sleeper: &Sleeper| Arc::ptr_eq(&sleeper.seat.link, link);
-        let sleeper = self.sleepers.take_where(account, meant)?;
-        Some((sleeper.seat, sleeper.managed, sleeper.alarm))
     }
 
     /// Ends a managed session for good.
