@@ -199,6 +199,8 @@ impl Session {
         loop {
             self.should_tell |=
                 self.commits.poll(&self.server, || self.place.peer.id.clone(), context);
+            // The errors are in the queue of the route by now, which is not this stream.
+            self.commits.errors_are_written();
             self.poll_later(context);
             if let Some(end) = self.poll_dialback(context).or_else(|| self.poll_resuming(context)) {
                 return Poll::Ready(end);
