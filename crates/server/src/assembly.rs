@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use verona_core::account::admin;
 use verona_core::account::credentials::ACCOUNTS;
 use verona_core::federation::reach::Pair;
+use verona_core::federation::report::Report;
 use verona_core::identity;
 use verona_core::mailbox::Order;
 use verona_core::server::Server;
@@ -28,17 +29,23 @@ use verona_xmpp::jid::Jid;
 use crate::accounts::request::{AccountError, AccountReply, AccountRequest, Accounts};
 use crate::accounts::stored::StoredAccounts;
 use crate::config::load::Config;
-use crate::control::protocol::{Status, Trial, TrialFailure};
-use crate::settings::{hosts, policy, reaching, rules};
+use crate::control::protocol::{OtherServer, Status, Trial, TrialFailure};
+use crate::settings::{hosts, policy, reaching, rules, terms};
 
 /// How often silent sessions are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
 
 /// How long a stop waits for sessions to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(8);
+const GOODBYE: Duration = Duration::from_secs(6);
 
 /// How long a trial federation may take; who asks for it waits a minute.
 const TRIAL: Duration = Duration::from_secs(50);
+
+/// How long a stop waits for streams with other servers to end: what is on them is not lost with them.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Other servers that a status tells of.
+const SERVERS_SHOWN_MAX: usize = 1_000;
 
 /// What the server is made of.
 pub struct Parts {
@@ -74,6 +81,11 @@ impl Assembly {
         let network = Arc::new(Network::new(certificates.clone(), &reaching(&config))?);
         server.streams.reach_by(network.clone());
         server.streams.set_rules(rules(&config));
+        server.federation.set_terms(terms(&config));
+        let waiting = server.restore_federation().await.map_err(|error| error.to_string())?;
+        if waiting > 0 {
+            tracing::info!(waiting, "messages wait for other servers");
+        }
         let admission = Arc::new(Admission::default());
         let shared = Shared { server: server.clone(), certificates, admission };
         let mut doors = Doors { shared, listening: BTreeMap::new(), tasks: JoinSet::new() };
@@ -94,7 +106,13 @@ impl Assembly {
         let asleep = self.server.sleepers.asleep_count();
         status.listening = self.listening.clone();
         status.sessions = count(connected.saturating_add(asleep));
+        status.servers = servers(&self.server);
         status.figures.insert("of these waiting for their clients".to_owned(), count(asleep));
+    }
+
+    /// Where everything durable is.
+    pub fn store(&self) -> Arc<dyn Store> {
+        self.server.store.clone()
     }
 
     /// Tries to establish a stream between a host and another domain, and closes it.
@@ -174,6 +192,7 @@ impl Assembly {
         let hosts = hosts(new)?;
         self.network.reload(&reaching(new))?;
         self.server.streams.set_rules(rules(new));
+        self.server.federation.set_terms(terms(new));
         let gone = self.server.reload(hosts, policy(new));
         let mut notes: Vec<String> =
             gone.iter().map(|domain| format!("{domain} is served no longer")).collect();
@@ -181,6 +200,7 @@ impl Assembly {
         end_sessions(&self.server, &ended, |jid| {
             gone.iter().any(|domain| domain.domain() == jid.domain())
         });
+        self.server.review_federation();
         if old.listen != new.listen {
             notes.push("[listen] has changed, which waits for a restart".to_owned());
         }
@@ -193,6 +213,10 @@ impl Assembly {
     /// Closes the doors, says goodbye to all sessions, and settles what is under way.
     pub async fn stop(&self) {
         self.tasks.lock().await.shutdown().await;
+        match self.server.leave_federation(FAREWELL).await {
+            0 => {}
+            left => tracing::warn!(left, "server streams did not end in time"),
+        }
         match self.server.suspend(GOODBYE).await {
             Ok(0) => {}
             Ok(left) => tracing::warn!(left, "sessions did not end in time"),
@@ -228,6 +252,26 @@ impl Doors {
     }
 }
 
+/// How it stands with other servers: first those with which something is up.
+fn servers(server: &Server) -> Vec<OtherServer> {
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let other = |(pair, report): (Pair, Report)| OtherServer {
+        host: pair.local.to_string(),
+        domain: pair.remote.to_string(),
+        state: report.route.to_owned(),
+        inbound: count(report.inbound),
+        proven: report.proven.map(str::to_owned),
+        stanzas: count(report.stanzas),
+        bytes: count(report.bytes),
+        failure: report.failure.as_ref().map(|(cause, _)| cause.clone()),
+        failed_secs_ago: report.failure.and_then(|(_, at)| Some(at.elapsed().ok()?.as_secs())),
+    };
+    let mut servers: Vec<OtherServer> = server.federation.report().into_iter().map(other).collect();
+    servers.sort_by_key(|other| (other.failure.is_none(), other.state == "idle"));
+    servers.truncate(SERVERS_SHOWN_MAX);
+    servers
+}
+
 fn end_sessions(server: &Server, error: &StreamError, meant: impl Fn(&Jid) -> bool) {
     server.directory.each(|account| {
         for resource in account.turn().resources.iter().filter(|r| meant(&r.link.jid)) {
@@ -241,5 +285,6 @@ async fn sweep(server: Arc<Server>) {
     loop {
         tokio::time::sleep(SWEEP).await;
         server.probe_silent(server.clock.uptime_secs());
+        server.sweep_federation();
     }
 }

@@ -38,7 +38,7 @@ impl Session {
             let kept = later.await;
             self.handled(kept);
         }
-        self.commits.settle_all(&self.server).await;
+        self.commits.settle_all(&self.server, || self.place.peer.id.clone()).await;
         self.tell(true);
         let routes = self.routes.clone();
         match (&end, first) {

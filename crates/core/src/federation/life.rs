@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use verona_xmpp::error::StreamCondition;
 use verona_xmpp::jid::Jid;
 
 use crate::federation::queue::Entry;
@@ -12,6 +13,7 @@ use crate::federation::streams::Leave;
 use crate::server::Server;
 use crate::store::error::StoreError;
 use crate::store::shape::{Owner, Slice};
+use crate::stream::server::ours::is_ours;
 
 /// Owners and records that are read at a time.
 const PAGE: usize = 1_000;
@@ -74,6 +76,21 @@ impl Server {
         streams.all().iter().for_each(|peer| peer.order(Leave::Close));
         let _ = tokio::time::timeout(patience, streams.ended()).await;
         streams.all().len()
+    }
+
+    /// Ends streams whose domains may not speak with each other any more, after a change of settings.
+    pub fn review_federation(&self) {
+        let terms = self.federation.terms();
+        for peer in self.federation.streams.all() {
+            let mut pairs = peer.pairs().into_iter().map(|known| known.pair);
+            let ended = pairs.find_map(|pair| match is_ours(self, &pair.local) {
+                false => Some(StreamCondition::HostGone),
+                true => (!terms.admit(&pair)).then_some(StreamCondition::PolicyViolation),
+            });
+            if let Some(condition) = ended {
+                peer.order(Leave::End(condition.into()));
+            }
+        }
     }
 
     /// Forgets routes that nobody uses.

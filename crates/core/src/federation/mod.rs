@@ -12,6 +12,7 @@ mod life;
 mod piggyback;
 pub mod queue;
 pub mod reach;
+pub mod report;
 pub mod route;
 pub mod seen;
 pub mod send;

@@ -198,7 +198,8 @@ impl Session {
             return Poll::Ready(end);
         }
         loop {
-            self.should_tell |= self.commits.poll(&self.server, context);
+            self.should_tell |=
+                self.commits.poll(&self.server, || self.place.peer.id.clone(), context);
             self.poll_later(context);
             if let Some(end) = self.poll_dialback(context).or_else(|| self.poll_resuming(context)) {
                 return Poll::Ready(end);

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 use verona_xmpp::error::{Condition, StanzaError};
+use verona_xmpp::jid::Jid;
 use verona_xmpp::stanza::Stanza;
 
 use crate::server::Server;
@@ -66,15 +67,20 @@ impl Commits {
     }
 
     /// Takes out what has been settled, and tells senders of what could not be kept; true when
-    /// something was.
-    pub fn poll(&mut self, server: &Arc<Server>, context: &mut Context<'_>) -> bool {
+    /// something was. `stream` is its id, for the log.
+    pub fn poll(
+        &mut self,
+        server: &Arc<Server>,
+        stream: impl Fn() -> Box<str>,
+        context: &mut Context<'_>,
+    ) -> bool {
         let mut any = false;
         while let Some(first) = self.uncommitted.front_mut() {
             let ticket = Pin::new(&mut first.kept.ticket);
             let Poll::Ready(outcome) = ticket.poll(context) else { break };
             let Some(settled) = self.uncommitted.pop_front() else { break };
             any = true;
-            if let Some(later) = self.settle(server, &settled, outcome) {
+            if let Some(later) = self.settle((server, &stream), &settled, outcome) {
                 tokio::spawn(later);
             }
         }
@@ -82,10 +88,10 @@ impl Commits {
     }
 
     /// Waits for all that is on its way.
-    pub async fn settle_all(&mut self, server: &Arc<Server>) {
+    pub async fn settle_all(&mut self, server: &Arc<Server>, stream: impl Fn() -> Box<str>) {
         while let Some(mut left) = self.uncommitted.pop_front() {
             let outcome = (&mut left.kept.ticket).await;
-            if let Some(later) = self.settle(server, &left, outcome) {
+            if let Some(later) = self.settle((server, &stream), &left, outcome) {
                 later.await;
             }
         }
@@ -94,13 +100,17 @@ impl Commits {
     /// Sends a message back that a log has lost: once, however many logs it was for.
     fn settle(
         &mut self,
-        server: &Arc<Server>,
+        (server, stream): (&Arc<Server>, &impl Fn() -> Box<str>),
         settled: &Uncommitted,
         outcome: Result<(), StoreError>,
     ) -> Option<BoxFuture<'static, Vec<Kept>>> {
         self.has_bounced &= !settled.is_first;
         let error = outcome.err().filter(|_| !self.has_bounced)?;
         self.has_bounced = true;
+        tracing::error!(
+            stream = %stream(), from = settled.kept.stanza.from().map(Jid::as_str), %error,
+            "a message could not be kept"
+        );
         not_kept(server, &settled.kept.stanza, &error)
     }
 }
@@ -111,7 +121,6 @@ fn not_kept(
     stanza: &Stanza,
     error: &StoreError,
 ) -> Option<BoxFuture<'static, Vec<Kept>>> {
-    tracing::error!(%error, "a message could not be kept");
     let condition = match error.fault {
         Fault::Full | Fault::Io => Condition::ResourceConstraint,
         _ => Condition::InternalServerError,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use verona_core::federation::terms::Terms;
 use verona_core::host::Registration;
 use verona_core::limits::Limits;
 
@@ -115,6 +116,10 @@ fn everywhere(port: u16) -> Vec<SocketAddr> {
     vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))]
 }
 
+fn terms() -> Terms {
+    Terms::default()
+}
+
 fn here(port: u16) -> Vec<SocketAddr> {
     vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))]
 }
@@ -137,9 +142,12 @@ section! {
         domain: Domain;
         /// The accounts that may administer this domain.
         admins: Vec<BareJid> = Vec::new();
-        /// Who may make an account: nobody, who has an invitation, or everybody. Invitations cannot
-        /// be made by this version yet.
+        /// Who may make an account: nobody, who has an invitation (`verona invite`), or everybody.
         registration: Registration = Registration::Closed;
+        /// The domains to federate with, each with all below it; `[]` means all.
+        federate_with: Vec<Domain> = Vec::new();
+        /// Domains not to federate with, each with all below it; they count more than `federate_with`.
+        federate_not_with: Vec<Domain> = Vec::new();
     }
 }
 
@@ -280,6 +288,19 @@ section! {
         trust: Vec<PathBuf> = Vec::new();
         /// `true`: a server must have a valid certificate. `false`: without one, dialback over TLS.
         require_certificate: bool = false;
+        /// Seconds for which a message waits for a server that cannot be reached. Then it goes back to
+        /// its sender with the error `remote-server-timeout`.
+        queue_secs: u64 = terms().queue_secs, 1..=604_800;
+        /// Stanzas that may wait for one domain.
+        queue_stanzas_max: usize = terms().queue_stanzas_max, 10..=1_000_000;
+        /// Bytes that may wait for one domain.
+        queue_bytes_max: usize = terms().queue_bytes_max, 10_000..=1_073_741_824;
+        /// Bytes that may wait for all domains together.
+        queue_total_bytes_max: usize = terms().queue_total_bytes_max, 100_000..=17_179_869_184;
+        /// Longest pause between two tries to reach a server, in seconds.
+        retry_secs_max: u64 = terms().retry_secs_max, 1..=86_400;
+        /// Seconds after which a stream without stanzas is closed.
+        idle_secs: u64 = terms().idle_secs, 60..=604_800;
     }
 }
 

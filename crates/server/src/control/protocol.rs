@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::request::{AccountReply, AccountRequest};
+use crate::invitations::request::{InviteReply, InviteRequest};
 
 /// Bytes of a request, at most: a password, a JID and their names.
 pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
@@ -35,6 +36,11 @@ pub enum Request {
         /// What.
         request: AccountRequest,
     },
+    /// Something with invitations.
+    Invite {
+        /// What.
+        request: InviteRequest,
+    },
 }
 
 /// What it answers.
@@ -62,6 +68,11 @@ pub enum Answer {
     Account {
         /// The outcome.
         reply: AccountReply,
+    },
+    /// What was asked of an invitation was done.
+    Invite {
+        /// The outcome.
+        reply: InviteReply,
     },
     /// It was not done.
     Refused {
@@ -107,4 +118,30 @@ pub struct Status {
     pub sessions: u64,
     /// Other figures, by name.
     pub figures: BTreeMap<String, u64>,
+    /// How it stands with other servers.
+    #[serde(default)]
+    pub servers: Vec<OtherServer>,
+}
+
+/// How it stands between a host and a domain elsewhere.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct OtherServer {
+    /// The host.
+    pub host: String,
+    /// The domain.
+    pub domain: String,
+    /// Where the way to it stands.
+    pub state: String,
+    /// Streams that the other server has opened.
+    pub inbound: u64,
+    /// How it was proven to be that domain's.
+    pub proven: Option<String>,
+    /// Stanzas that wait for it.
+    pub stanzas: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Why it could not be reached the last time.
+    pub failure: Option<String>,
+    /// How long ago that was.
+    pub failed_secs_ago: Option<u64>,
 }
