@@ -29,7 +29,8 @@ use crate::stream::open::stream_error;
 use crate::stream::output::Output;
 use crate::stream::pace::Pace;
 use crate::stream::server::dialback::Dialbacks;
-use crate::stream::server::established::{Established, Role, Takes};
+use crate::stream::server::established::Established;
+use crate::stream::server::side::{Role, Takes};
 use crate::stream::wire::Wire;
 use crate::trail::{Kept, Step};
 
