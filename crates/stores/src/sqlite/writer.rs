@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use rusqlite::Connection;
 use verona_core::store::error::{Fault, StoreError};
 
 use crate::sqlite::apply::Apply;
+use crate::sqlite::checkpoint::{self, Copier};
 use crate::sqlite::commit::{Outcomes, Work, commit};
 use crate::sqlite::connection;
 use crate::sqlite::names::Known;
@@ -47,7 +48,14 @@ impl Writer {
     pub fn run(self, mut connection: Connection) {
         // However the thread ends, nobody waits for it in vain.
         let _abandon = Abandon(self.queue.clone());
-        let mut end = self.serve(&mut connection);
+        let copier = match Copier::start(self.path.clone()) {
+            Ok(copier) => copier,
+            Err(error) => {
+                tracing::error!(%error, "no thread for the store");
+                return;
+            }
+        };
+        let mut end = self.serve(&mut connection, &copier);
         while let End::Fault(fault) = end {
             // A try for each group, when there is one: so the first behind the cure is served, and
             // a disk that stays broken costs nothing while nobody writes.
@@ -59,17 +67,21 @@ impl Writer {
             end = match self.reopen(fault) {
                 Ok(fresh) => {
                     connection = fresh;
-                    self.serve(&mut connection)
+                    self.serve(&mut connection, &copier)
                 }
                 Err(trouble) => {
                     let error = StoreError::from(trouble);
                     tracing::error!(%error, "the store cannot be opened again for writing");
-                    if let Taken::Group(group) = self.queue.take(false) {
+                    if let Taken::Group(group) = self.queue.take(false, None) {
                         self.queue.settle(group, |_| Err(error.clone()));
                     }
                     End::Fault(fault)
                 }
             };
+        }
+        drop(copier);
+        if let Err(trouble) = checkpoint::empty(&connection) {
+            fault("the write-ahead log stays behind, the next start reads it", trouble);
         }
     }
 
@@ -80,7 +92,7 @@ impl Writer {
         // It is left behind before anything new is written. Not so when the disk is full: copying
         // may need the space that is missing, and the next group may be what frees it.
         if fault != Fault::Full {
-            empty_log(&connection)?;
+            checkpoint::empty(&connection)?;
         }
         let young = recover::young(&connection)?;
         *self.young.write() = young;
@@ -88,21 +100,23 @@ impl Writer {
         Ok(connection)
     }
 
-    fn serve(&self, connection: &mut Connection) -> End {
-        let pages = match watch_log(connection) {
-            Ok(pages) => pages,
-            Err(error) => return fault("the write-ahead log cannot be watched", error.into()),
-        };
+    fn serve(&self, connection: &mut Connection, copier: &Copier) -> End {
+        if let Err(trouble) = copier.watch(connection) {
+            return fault("the write-ahead log cannot be watched", trouble);
+        }
         let young_bytes_max = self.tuning.generation_bytes.saturating_mul(4);
         let mut apply = Apply::new(connection, &self.known, &self.young, young_bytes_max);
         let mut without_step = 0_u32;
+        let mut copy_at = self.tuning.checkpoint_pages;
+        let mut pace = Pace::new(self.tuning.gather);
         loop {
             let has_step = without_step == 0 && self.has_step();
-            let group = match self.queue.take(!has_step) {
+            let group = match self.queue.take(!has_step, pace.not_before()) {
                 Taken::Group(group) => Some(group),
                 Taken::Nothing => None,
                 Taken::Closed => break,
             };
+            pace.begin(group.as_ref());
             without_step = without_step.saturating_sub(1);
             let step = if has_step { self.step(group.as_ref()) } else { None };
             let batches = group.as_ref().map_or(&[][..], |group| &group.batches[..]);
@@ -115,18 +129,33 @@ impl Writer {
             if let Err(error) = self.settle(group, outcome) {
                 return End::Fault(error.fault);
             }
-            if pages.load(Ordering::Relaxed) >= self.tuning.checkpoint_pages {
-                pages.store(0, Ordering::Relaxed);
-                if let Err(error) = checkpoint(connection, "PASSIVE") {
-                    return fault("the write-ahead log cannot be copied", error);
-                }
+            match self.copy_log(connection, copier, copy_at) {
+                Ok(next) => copy_at = next,
+                Err(end) => return end,
             }
         }
-        drop(apply);
-        if let Err(trouble) = empty_log(connection) {
-            fault("the write-ahead log stays behind, the next start reads it", trouble);
-        }
         End::Closed
+    }
+
+    /// Has the write-ahead log copied when it is time; from how many pages it is time again.
+    fn copy_log(&self, connection: &Connection, copier: &Copier, at: i32) -> Result<i32, End> {
+        let usual = self.tuning.checkpoint_pages;
+        if copier.pages() >= at {
+            copier.ask();
+        }
+        let must_wait = copier.pages() >= at.saturating_add(usual.saturating_mul(3));
+        if !copier.is_done(must_wait).map_err(End::Fault)? {
+            return Ok(at);
+        }
+        // What came since is little. When all is copied, the next commit begins the log anew.
+        let copied = checkpoint::passive(connection);
+        let (pages, copied) =
+            copied.map_err(|trouble| fault("the write-ahead log cannot be copied", trouble))?;
+        if copied >= pages {
+            return Ok(usual);
+        }
+        // A reader needs what is in the log; it is done soon.
+        Ok(pages.saturating_add(usual / 2))
     }
 
     /// Whether young records are to be moved; begins a new generation when it is time.
@@ -173,35 +202,32 @@ impl Writer {
     }
 }
 
-/// A counter that always tells how many pages are in the write-ahead log.
-fn watch_log(connection: &mut Connection) -> rusqlite::Result<Arc<AtomicI32>> {
-    let pages = Arc::new(AtomicI32::new(0));
-    let seen = pages.clone();
-    connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, now| {
-        seen.store(now, Ordering::Relaxed);
-        Ok(())
-    }))?;
-    Ok(pages)
-}
-
 fn fault(what: &str, trouble: Trouble) -> End {
     let error = StoreError::from(trouble);
     tracing::error!(%error, "{what}");
     End::Fault(error.fault)
 }
 
-/// Copies the write-ahead log into the database file and begins it anew.
-fn empty_log(connection: &Connection) -> Result<(), Trouble> {
-    checkpoint(connection, "TRUNCATE")
+/// When the next commit may begin.
+struct Pace {
+    gather: Duration,
+    next: Option<Instant>,
 }
 
-fn checkpoint(connection: &Connection, how: &str) -> Result<(), Trouble> {
-    let busy: i64 =
-        connection.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |row| row.get(0))?;
-    if busy != 0 && how != "PASSIVE" {
-        return Err(Trouble::Store(StoreError::new(Fault::Io, "the write-ahead log is in use")));
+impl Pace {
+    fn new(gather: Duration) -> Self {
+        Self { gather, next: None }
     }
-    Ok(())
+
+    fn not_before(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// A commit begins. Who writes alone, one after the other, does not wait for company.
+    fn begin(&mut self, group: Option<&Group>) {
+        let is_alone = group.is_some_and(|group| group.batches.len() == 1);
+        self.next = if is_alone { None } else { Instant::now().checked_add(self.gather) };
+    }
 }
 
 struct Abandon(Arc<Queue>);

@@ -13,7 +13,7 @@ use crate::scratch::Scratch;
 
 /// Everything is moved at once and in small parts.
 const RESTLESS: Tuning =
-    Tuning { generation_bytes: 3000, step_records: 3, checkpoint_pages: 20, file_bytes_max: 0 };
+    Tuning { generation_bytes: 3000, step_records: 3, checkpoint_pages: 20, ..Tuning::USUAL };
 
 const LOG: Table = Table::log("test.log");
 
