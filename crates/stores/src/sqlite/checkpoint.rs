@@ -39,8 +39,8 @@ struct Shared {
 enum State {
     Idle,
     Asked,
-    /// Little is left.
-    Done,
+    /// So many pages are copied, and little is left.
+    Done(i32),
     Failed(Fault),
     Closed,
 }
@@ -81,22 +81,24 @@ impl Copier {
         }
     }
 
-    /// Whether what was asked is done, but for little; with `waits` it is when this returns. Told
-    /// once.
-    pub fn is_done(&self, waits: bool) -> Result<bool, Fault> {
+    /// How many pages are copied, when what was asked is done but for little; with `waits` it is when
+    /// this returns. Told once.
+    pub fn done(&self, waits: bool) -> Result<Option<i32>, Fault> {
         let mut state = self.shared.state.lock();
         while waits && *state == State::Asked {
             self.shared.changed.wait(&mut state);
         }
         match *state {
-            State::Done => *state = State::Idle,
+            State::Done(copied) => {
+                *state = State::Idle;
+                Ok(Some(copied))
+            }
             State::Failed(fault) => {
                 *state = State::Idle;
-                return Err(fault);
+                Err(fault)
             }
-            _ => return Ok(false),
+            State::Idle | State::Asked | State::Closed => Ok(None),
         }
-        Ok(true)
     }
 }
 
@@ -124,7 +126,7 @@ impl Shared {
                 return;
             }
             *state = match outcome {
-                Ok(()) => State::Done,
+                Ok(copied) => State::Done(copied),
                 Err(trouble) => {
                     let error = StoreError::from(trouble);
                     tracing::error!(%error, "the write-ahead log cannot be copied");
@@ -143,18 +145,19 @@ impl Shared {
         *state == State::Asked
     }
 
-    fn copy(&self, open: &mut Option<Connection>) -> Result<(), Trouble> {
+    fn copy(&self, open: &mut Option<Connection>) -> Result<i32, Trouble> {
         let connection = match open {
             Some(connection) => connection,
             none => none.insert(connection::reading(&self.path)?),
         };
+        let mut copied = 0;
         for _ in 0..PASSES_MAX {
-            let copied = passive(connection)?.1;
+            copied = passive(connection)?.1;
             if self.pages.load(Ordering::Relaxed).saturating_sub(copied) <= SHORT_PAGES {
                 break;
             }
         }
-        Ok(())
+        Ok(copied)
     }
 }
 

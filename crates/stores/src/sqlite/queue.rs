@@ -46,6 +46,11 @@ impl Group {
 }
 
 impl Waiting {
+    /// Somebody waits also for a batch without writes.
+    fn weight(&self) -> usize {
+        self.count().max(1)
+    }
+
     fn count(&self) -> usize {
         self.writes.as_ref().map_or(0, Vec::len)
     }
@@ -76,7 +81,7 @@ struct State {
     batches: VecDeque<(Waiting, usize)>,
     /// Of those that wait and of the group that is being written.
     bytes: usize,
-    /// Writes in those that wait.
+    /// Writes in those that wait; at least one for each.
     writes: usize,
     /// With how many writes the writer is to be woken; 0 while it is at work.
     wanted: usize,
@@ -102,7 +107,7 @@ impl Queue {
         }
         state.bytes = state.bytes.saturating_add(bytes);
         let waiting = Waiting { writes, stub };
-        state.writes = state.writes.saturating_add(waiting.count());
+        state.writes = state.writes.saturating_add(waiting.weight());
         state.batches.push_back((waiting, bytes));
         let is_wanted = state.wanted > 0 && state.writes >= state.wanted;
         if is_wanted {
@@ -164,7 +169,7 @@ impl Queue {
         let mut writes = 0_usize;
         while let Some((waiting, bytes)) = state.batches.pop_front() {
             writes = writes.saturating_add(waiting.count());
-            state.writes = state.writes.saturating_sub(waiting.count());
+            state.writes = state.writes.saturating_sub(waiting.weight());
             group.bytes = group.bytes.saturating_add(bytes);
             group.batches.push(waiting);
             if writes >= GROUP_WRITES_MAX || group.bytes >= GROUP_BYTES_MAX {
@@ -184,6 +189,11 @@ impl Queue {
         if state.bytes < WRITER_QUEUE_BYTES_MAX {
             self.drained.notify_waiters();
         }
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.state.lock().batches.is_empty()
     }
 
     /// Whether the queue takes no more.

@@ -11,12 +11,18 @@ pub struct Tuning {
     /// Young records that are moved with one commit at least; a large group moves twice its own
     /// number, so that a frozen generation is gone long before the next one is full.
     pub step_records: usize,
-    /// Pages in the write-ahead log from which it is copied into the database file. Commits wait when
-    /// there are four times as many.
+    /// Pages of the write-ahead log that are copied into the database file at a time. The log has
+    /// four times as many under load, and eight times as many at most.
     pub checkpoint_pages: i32,
     /// The least time between two commits while there is much to commit: what comes meanwhile goes
     /// with the second, and shares its cost.
     pub gather: Duration,
+    /// Whether what is deleted is overwritten at once, wherever it lay. Otherwise so is only what lay
+    /// in a page that stays in use; a page that is given up keeps its content until it is used again.
+    pub overwrite: bool,
+    /// How long what is deleted may lie on the disk among the young records; they are moved to their
+    /// table with the first write after that.
+    pub deleted_for: Duration,
     /// Bytes that the database file may grow to before the store is full; 0 for all there are.
     pub file_bytes_max: u64,
 }
@@ -28,6 +34,8 @@ impl Tuning {
         step_records: 512,
         checkpoint_pages: 2000,
         gather: Duration::from_millis(1),
+        overwrite: true,
+        deleted_for: Duration::from_secs(60 * 60),
         file_bytes_max: 0,
     };
 }

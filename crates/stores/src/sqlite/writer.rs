@@ -37,6 +37,10 @@ pub struct Writer {
     pub tuning: Tuning,
 }
 
+/// The write-ahead log is begun anew, though commits wait for it, when it is so many times as long as
+/// what is copied at a time; and nothing is committed when it is twice as long as that.
+const LONG_LOG: i32 = 4;
+
 enum End {
     Closed,
     /// Nothing is assumed of the connection.
@@ -87,7 +91,7 @@ impl Writer {
 
     /// Opens the file again after a fault, and takes what is young from there.
     fn reopen(&self, fault: Fault) -> Result<Connection, Trouble> {
-        let connection = connection::writing(&self.path, self.tuning.file_bytes_max)?;
+        let connection = connection::writing(&self.path, &self.tuning)?;
         // Frames of the group that failed may lie behind the end of the write-ahead log, unsynced.
         // It is left behind before anything new is written. Not so when the disk is full: copying
         // may need the space that is missing, and the next group may be what frees it.
@@ -107,10 +111,12 @@ impl Writer {
         let young_bytes_max = self.tuning.generation_bytes.saturating_mul(4);
         let mut apply = Apply::new(connection, &self.known, &self.young, young_bytes_max);
         let mut without_step = 0_u32;
-        let mut copy_at = self.tuning.checkpoint_pages;
+        let copy_at = self.tuning.checkpoint_pages;
+        let mut log = Log { copier, copy_at, empty_at: 0, is_copied: false };
         let mut pace = Pace::new(self.tuning.gather);
+        let mut frozen_at = Instant::now();
         loop {
-            let has_step = without_step == 0 && self.has_step();
+            let has_step = without_step == 0 && self.has_step(&mut frozen_at);
             let group = match self.queue.take(!has_step, pace.not_before()) {
                 Taken::Group(group) => Some(group),
                 Taken::Nothing => None,
@@ -129,45 +135,53 @@ impl Writer {
             if let Err(error) = self.settle(group, outcome) {
                 return End::Fault(error.fault);
             }
-            match self.copy_log(connection, copier, copy_at) {
-                Ok(next) => copy_at = next,
-                Err(end) => return end,
+            if let Err(end) = self.copy_log(connection, &mut log) {
+                return end;
             }
         }
         End::Closed
     }
 
-    /// Has the write-ahead log copied when it is time; from how many pages it is time again.
-    fn copy_log(&self, connection: &Connection, copier: &Copier, at: i32) -> Result<i32, End> {
-        let usual = self.tuning.checkpoint_pages;
-        if copier.pages() >= at {
+    /// Has what is new in the write-ahead log copied, and the log begun anew when that disturbs
+    /// nobody, or when it must be.
+    fn copy_log(&self, connection: &Connection, log: &mut Log<'_>) -> Result<(), End> {
+        let (copier, step) = (log.copier, self.tuning.checkpoint_pages);
+        let pages = copier.pages();
+        if pages >= log.copy_at {
             copier.ask();
         }
-        let must_wait = copier.pages() >= at.saturating_add(usual.saturating_mul(3));
-        if !copier.is_done(must_wait).map_err(End::Fault)? {
-            return Ok(at);
+        let long = step.saturating_mul(LONG_LOG);
+        if let Some(copied) = copier.done(pages >= long.saturating_mul(2)).map_err(End::Fault)? {
+            log.copy_at = copied.saturating_add(step);
+            log.is_copied = true;
         }
+        if !log.is_copied || (pages < log.empty_at.max(long) && !self.queue.is_empty()) {
+            return Ok(());
+        }
+        log.is_copied = false;
         // What came since is little. When all is copied, the next commit begins the log anew.
         let copied = checkpoint::passive(connection);
         let (pages, copied) =
             copied.map_err(|trouble| fault("the write-ahead log cannot be copied", trouble))?;
-        if copied >= pages {
-            return Ok(usual);
-        }
-        // A reader needs what is in the log; it is done soon.
-        Ok(pages.saturating_add(usual / 2))
+        // Where a reader still needs what is in the log, it is done soon.
+        let is_all = copied >= pages;
+        log.copy_at = if is_all { step } else { copied.saturating_add(step) };
+        log.empty_at = if is_all { 0 } else { pages.saturating_add(step) };
+        Ok(())
     }
 
     /// Whether young records are to be moved; begins a new generation when it is time.
-    fn has_step(&self) -> bool {
+    fn has_step(&self, frozen_at: &mut Instant) -> bool {
         let young = self.young.read();
         if young.has_frozen() {
             return true;
         }
-        if young.bytes() < self.tuning.generation_bytes {
+        let is_overdue = || young.holds_deleted() && frozen_at.elapsed() >= self.tuning.deleted_for;
+        if young.bytes() < self.tuning.generation_bytes && !is_overdue() {
             return false;
         }
         drop(young);
+        *frozen_at = Instant::now();
         self.young.write().freeze();
         true
     }
@@ -206,6 +220,17 @@ fn fault(what: &str, trouble: Trouble) -> End {
     let error = StoreError::from(trouble);
     tracing::error!(%error, "{what}");
     End::Fault(error.fault)
+}
+
+/// What the writer knows of the write-ahead log.
+struct Log<'w> {
+    copier: &'w Copier,
+    /// With how many pages it is copied next.
+    copy_at: i32,
+    /// With how many pages it is begun anew whoever waits.
+    empty_at: i32,
+    /// Little is left to copy.
+    is_copied: bool,
 }
 
 /// When the next commit may begin.
