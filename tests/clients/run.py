@@ -11,18 +11,23 @@ import time
 import traceback
 from pathlib import Path
 
-from bots import Libstrophe, Slixmpp
+from bots import Aioxmpp, Libstrophe, Slixmpp
 from go_sendxmpp import GoSendxmpp
+from modern import Modern
 from profanity import Profanity
+from resuming import Resuming
 from scenario import Scenario
-from server import SERVERS
+from server import SERVERS, Verona
 
 CLIENTS = {
     "slixmpp": Slixmpp,
     "libstrophe": Libstrophe,
     "go-sendxmpp": GoSendxmpp,
     "profanity": Profanity,
+    "aioxmpp": Aioxmpp,
 }
+# What a client is put through, where it is not the usual.
+SCENARIOS = {"aioxmpp": Resuming, "slixmpp": Modern}
 
 
 def main():
@@ -36,6 +41,8 @@ def main():
     server, passed, failed = None, 0, 0
     try:
         Libstrophe.build(folder)
+        # Accounts are made on the command line, and by who is invited.
+        Verona.registration = "invite"
         server = SERVERS[options.server](folder / "server")
         # Go and OpenSSL take their authorities from here; no client is told to skip the check.
         os.environ["SSL_CERT_FILE"] = str(server.certificate)
@@ -43,7 +50,8 @@ def main():
         for name in options.only or CLIENTS:
             for tls in ("starttls", "direct"):
                 began = time.monotonic()
-                scenario = Scenario(server, folder, CLIENTS[name], f"{name}-{tls}", tls)
+                play = SCENARIOS.get(name, Scenario)
+                scenario = play(server, folder, CLIENTS[name], f"{name}-{tls}", tls)
                 passed += scenario.play()
                 failed += len(scenario.failures)
                 print(f"{name} {tls}: {time.monotonic() - began:.1f} s", flush=True)

@@ -4,7 +4,9 @@ Verona is what is tested. Prosody is there so that the rigs can be checked witho
 against both is the rig's own fault.
 """
 
+import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -17,14 +19,20 @@ DOMAIN = "localhost"
 
 
 def free_ports(count):
-    """Ports that nobody listens on; the next who asks might get them too, but not at once."""
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind((HOST, 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
+    """Ports that nobody listens on, below those that the system gives to outgoing connections: nobody
+    takes one between two starts of its server."""
+    ports = []
+    for _ in range(1_000):
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as s:
+            try:
+                s.bind(("", port))
+            except OSError:
+                continue
+        ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise RuntimeError("no port is free")
 
 
 def listens(port):
@@ -111,6 +119,10 @@ class Verona(Server):
     """The server of this repository."""
 
     name = "verona"
+    # More lines of the section [limits].
+    limits = ""
+    # Who may make an account from a client.
+    registration = "open"
 
     def __init__(self, folder, plain=False, binary=None):
         target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
@@ -131,7 +143,7 @@ data_dir = "{self.folder}/data"
 
 [[host]]
 domain = "{DOMAIN}"
-registration = "open"
+registration = "{self.registration}"
 
 [listen]
 c2s = ["{HOST}:{self.port}"]
@@ -144,7 +156,7 @@ component = []
 
 [limits]
 unlimited = true
-
+{self.limits}
 [security]
 require_tls = {"false" if self.plain else "true"}
 """)
@@ -156,6 +168,18 @@ require_tls = {"false" if self.plain else "true"}
         subprocess.run(
             [self.binary, "account", "add", jid, "--password-stdin", "--config", self.config],
             input=password + "\n", text=True, check=True, stdout=subprocess.DEVNULL)
+
+    def invite(self, name, contact):
+        """The token with which somebody makes an account of this name, and gets a contact."""
+        made = subprocess.run(
+            [self.binary, "invite", "--json", "--name", name, "--contact", contact,
+             "--config", self.config],
+            text=True, check=True, capture_output=True).stdout
+        link = json.loads(made)["link"]
+        start = f"xmpp:{name}@{DOMAIN}?register;preauth="
+        if not link.startswith(start):
+            raise RuntimeError(f"a strange link: {link}")
+        return link.removeprefix(start)
 
 
 class Prosody(Server):

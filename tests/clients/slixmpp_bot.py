@@ -1,14 +1,23 @@
 """A slixmpp client that speaks the line protocol of bots.py.
 
-usage: slixmpp_bot.py FULL_JID HOST PORT starttls|direct CAFILE, the password as first line of stdin
+usage: slixmpp_bot.py FULL_JID HOST PORT starttls|direct CAFILE [TOKEN], the password as first line of
+stdin; with a token it makes its account first (XEP-0445)
 """
 
 import asyncio
 import os
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import slixmpp
+from slixmpp.xmlstream import ET
+from slixmpp.xmlstream.handler import Callback
+from slixmpp.xmlstream.matcher import MatchXPath
+
+PUSH = "{urn:xmpp:push:0}"
+PUBSUB = "{http://jabber.org/protocol/pubsub}"
+FORM = "{jabber:x:data}"
 
 
 def tell(*words):
@@ -16,11 +25,21 @@ def tell(*words):
 
 
 class Bot(slixmpp.ClientXMPP):
-    def __init__(self, jid, password):
+    def __init__(self, jid, password, token):
         super().__init__(jid, password)
+        self.token = token
+        if token:
+            self.register_plugin("xep_0077")
+            self.ask_for_fields = self["xep_0077"].get_registration
+            self["xep_0077"].get_registration = self.show_invitation
+            self.add_event_handler("register", self.register)
         self.auto_authorize = None
         self.auto_subscribe = False
-        self.register_plugin("xep_0203")
+        for plugin in ("xep_0198", "xep_0203", "xep_0280", "xep_0313"):
+            self.register_plugin(plugin)
+        self.add_event_handler("sm_enabled", lambda _: tell("managed"))
+        self.add_event_handler("carbon_sent", lambda m: self.carbon("sent", m))
+        self.add_event_handler("carbon_received", lambda m: self.carbon("received", m))
         self.add_event_handler("session_start", self.began)
         self.add_event_handler("failed_all_auth", lambda _: tell("failed", "authentication"))
         self.add_event_handler("connection_failed", lambda e: tell("failed", repr(e)))
@@ -33,9 +52,29 @@ class Bot(slixmpp.ClientXMPP):
         self.over = asyncio.Event()
         self.typed = b""
 
+    async def show_invitation(self):
+        """Before it is asked which fields there are to fill in, the token is shown."""
+        # Else it keeps what it does not know back until there is a session.
+        self._always_send_everything = True
+        request = self.make_iq_set(ito=self.boundjid.domain)
+        request.append(ElementTree.Element("{urn:xmpp:pars:0}preauth", token=self.token))
+        await request.send()
+        self._always_send_everything = False
+        return await self.ask_for_fields()
+
+    async def register(self, form):
+        if "username" not in form["register"]["fields"]:
+            tell("failed", "registration")
+        request = self.make_iq_set()
+        request["register"]["username"] = self.boundjid.user
+        request["register"]["password"] = self.password
+        await request.send()
+        tell("registered")
+
     async def began(self, _):
         tls = self.socket.version() if hasattr(self.socket, "version") else "plain"
         await self.get_roster()
+        await self["xep_0280"].enable()
         self.send_presence()
         tell("online", self.boundjid.full, self["feature_mechanisms"].mech.name, tls)
 
@@ -53,7 +92,20 @@ class Bot(slixmpp.ClientXMPP):
     def presence(self, kind, presence):
         tell("presence", presence["from"].full, kind)
 
+    def carbon(self, kind, message):
+        copied = message["carbon_" + kind]
+        tell("carbon", kind, copied["from"].full, copied["body"])
+
+    async def read_archive(self, jid):
+        """In pages, from the first to the last."""
+        async for message in self["xep_0313"].iterate(with_jid=slixmpp.JID(jid), rsm={"max": 2}):
+            found = message["mam_result"]["forwarded"]["stanza"]
+            tell("archived", found["from"].bare, found["body"])
+        tell("read")
+
     def message(self, message):
+        if not message["body"]:
+            return
         stamp = message.get_plugin("delay", check=True)
         when = stamp["stamp"].strftime("%Y-%m-%dT%H:%M:%SZ") if stamp else "live"
         tell("message", message["from"].bare, when, message["body"])
@@ -73,8 +125,30 @@ class Bot(slixmpp.ClientXMPP):
             self.send_presence_subscription(pto=words[1], ptype="subscribed")
         elif words[0] == "say":
             self.send_message(mto=words[1], mbody=words[2], mtype="chat")
+        elif words[0] == "push":
+            asyncio.ensure_future(self.push(words[1], words[2]))
+        elif words[0] == "serve":
+            self.register_handler(Callback(
+                "notifications", MatchXPath("{jabber:client}iq/" + PUBSUB + "pubsub"), self.notified))
+            self.send_presence(pto=words[1])
+            tell("serving")
+        elif words[0] == "archive":
+            asyncio.ensure_future(self.read_archive(words[1]))
         else:
             self.disconnect()
+
+    async def push(self, jid, node):
+        iq = self.make_iq_set()
+        iq.append(ET.Element(PUSH + "enable", {"jid": jid, "node": node}))
+        await iq.send()
+        tell("pushing", node)
+
+    def notified(self, iq):
+        publish = iq.xml.find(f"{PUBSUB}pubsub/{PUBSUB}publish")
+        form = publish.find(f"{PUBSUB}item/{PUSH}notification/{FORM}x")
+        fields = {f.get("var"): f.findtext(FORM + "value") for f in form.iter(FORM + "field")}
+        iq.reply().send()
+        tell("notified", publish.get("node"), *(f"{k}={v}" for k, v in sorted(fields.items())))
 
 
 def read_line():
@@ -85,8 +159,8 @@ def read_line():
 
 
 async def main():
-    jid, host, port, tls, cafile = sys.argv[1:]
-    bot = Bot(jid, read_line())
+    jid, host, port, tls, cafile, *token = sys.argv[1:]
+    bot = Bot(jid, read_line(), *(token or [None]))
     bot.ca_certs = Path(cafile)
     bot.enable_direct_tls = tls == "direct"
     bot.enable_starttls = tls == "starttls"

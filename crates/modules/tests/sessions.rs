@@ -1,13 +1,15 @@
 //! What sessions do when something is not as it should be: the store fails, the client is silent.
 
+use verona_core::server::{Identity, Policy, Server};
 use verona_modules::install;
 use verona_testkit::address::Address;
 use verona_testkit::client::Client;
-use verona_testkit::memory::Memory;
+use verona_testkit::memory::{Memory, settings};
 use verona_testkit::node::NS_CLIENT;
 use verona_testkit::place::Place;
 use verona_testkit::script::Setup;
 use verona_testkit::wire::PATIENCE;
+use verona_xmpp::jid::Jid;
 
 const NS_STANZAS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
 
@@ -71,6 +73,69 @@ async fn a_silent_client_is_asked_whether_it_is_there_and_no_other() {
     // Once is enough for as long again.
     server.probe_silent(now + limit + 20);
     assert_eq!(until_acknowledged(&mut client).await, 0, "it was asked a moment ago");
+}
+
+/// XEP-0198 §5 with XEP-0388 §2.3: who goes on with a session is known by it.
+#[tokio::test]
+async fn what_a_client_told_of_itself_lives_through_a_restart() {
+    let place = Memory::configured(Setup::default(), install::configured).expect("made");
+    let juliet = Address::parse("juliet@capulet.lit/balcony").expect("an address");
+    place.account(&juliet, PASSWORD).await.expect("made");
+    let link = place.connect(&juliet).await.expect("a pipe");
+    let mut client = Client::connect(link, &juliet, PATIENCE).await.expect("a stream");
+    let wishes = "<user-agent xmlns='urn:xmpp:sasl:2' id='d4565fa7-4d72-4749-b3d3-740edbf87770'>\
+                  <software>Balcony</software></user-agent><bind xmlns='urn:xmpp:bind:0'>\
+                  <enable xmlns='urn:xmpp:sm:3' resume='true'/></bind>";
+    client.log_in_at_once((PASSWORD, None), wishes).await.expect("logged in");
+
+    let before = &place.server;
+    before.suspend(PATIENCE).await.expect("written down");
+    let identity = Identity { epoch: 2, secret: before.secret, decoy: before.decoy.clone() };
+    let hosts = vec![install::host(settings("capulet.lit")).expect("a host")];
+    let after = Server::new(before.store.clone(), hosts, Policy::default(), identity);
+    assert_eq!(after.restore().await.expect("read"), 1);
+    let jid = Jid::parse("juliet@capulet.lit").expect("a JID");
+    let account = after.account(&jid).await.expect("read").expect("it is there");
+    let state = account.turn();
+    let agent = state.resources.first().and_then(|resource| resource.agent.as_deref());
+    let agent = agent.expect("it was told");
+    assert_eq!(agent.id.as_deref(), Some("d4565fa7-4d72-4749-b3d3-740edbf87770"));
+    assert_eq!((agent.software.as_deref(), agent.device.as_deref()), (Some("Balcony"), None));
+}
+
+/// SECURITY §5: a machine that sleeps answers nothing, though its connection lives.
+#[tokio::test]
+async fn a_client_that_owes_an_answer_for_long_is_taken_for_gone_and_its_session_waits() {
+    let place = Memory::configured(Setup::default(), install::configured).expect("made");
+    let juliet = Address::parse("juliet@capulet.lit/balcony").expect("an address");
+    let mut client = session(&place, &juliet).await;
+    client.send(&format!("<enable xmlns='{NS_SM}' resume='true'/>")).await.expect("sent");
+    assert!(client.element("that it is managed").await.expect("told").is("enabled", NS_SM));
+    let server = &place.server;
+    let (now, limit) = (server.clock.uptime_secs(), server.policy().limits.unanswered_secs);
+
+    // Who owes nothing may be silent.
+    server.look_after_silent(now + limit + 10);
+    assert!(client.round_trip().await.expect("answered"));
+    assert!(client.element("the question").await.expect("asked").is("r", NS_SM));
+    server.look_after_silent(now + limit - 1);
+    assert_eq!(until_acknowledged(&mut client).await, 0, "there is time left");
+    client.send(&format!("<a xmlns='{NS_SM}' h='1'/>")).await.expect("sent");
+    assert_eq!(until_acknowledged(&mut client).await, 0);
+    server.look_after_silent(now + limit + 10);
+    assert!(client.round_trip().await.expect("answered"), "it owed nothing");
+
+    // That answer is not acknowledged either.
+    server.look_after_silent(now + limit + 10);
+    assert!(!client.round_trip().await.expect("an end"), "the stream is gone");
+    // Taking the end and falling asleep are two steps of another task.
+    for _ in 0..1_000 {
+        if server.sleepers.asleep_count() == 1 {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("no session waits for its client");
 }
 
 /// How much comes before the answer to a request for an acknowledgement, which is no stanza and makes

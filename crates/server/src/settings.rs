@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use verona_core::federation::terms::{Circle, Terms};
-use verona_core::hooks::{ConfigError, HostSettings, Sections, Settings};
+use verona_core::hooks::{ConfigError, HostSettings, Module, Sections, Settings};
 use verona_core::server::{Host, Policy};
 use verona_core::stream::server::state::Rules;
+use verona_modules::registration::invitations::Inviting;
 use verona_transports::reach::settings::{Override, Settings as Reaching};
 use verona_transports::tls::certificates::Site;
 
@@ -58,6 +59,13 @@ pub fn hosts(config: &Config) -> Result<Vec<Host>, String> {
         made.map_err(|problem| problem.to_string())
     };
     config.hosts.iter().map(make).collect()
+}
+
+/// Days for which an invitation is good.
+pub fn invitation_days(config: &Config) -> Result<u64, String> {
+    let name = <Inviting as Module>::MANIFEST.name;
+    let read = Tables(config).read::<<Inviting as Module>::Config>(name);
+    read.map(|section| section.days).map_err(|problem| problem.to_string())
 }
 
 /// What holds for all streams.

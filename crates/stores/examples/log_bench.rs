@@ -1,10 +1,9 @@
 //! What appending and reading cost: `cargo run --release -p verona-stores --example log_bench`.
 //!
 //! Arguments, all optional, as `name=value`: `records`, `logs`, `waiting` (appends at the same
-//! time), `rate` (appends a second, 0 for as many as go), `generation`, `step`, `checkpoint` (see
-//! `Tuning`), `dir`. Each append is a batch of its own, as a session hands them in; processor time
-//! is that of the store's own threads. The numbers that shaped the layout stand in
-//! `sqlite/mod.rs`.
+//! time), `rate` (appends a second, 0 for as many as go), `generation`, `step`, `checkpoint`,
+//! `gather` (microseconds), `overwrite` (0 or 1; for these see `Tuning`), `dir`. Each append is a batch
+//! of its own, as a session hands them in; processor time is that of the store's own threads.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -52,7 +51,9 @@ fn main() {
         generation_bytes: number("generation", usual.generation_bytes as u64) as usize,
         step_records: number("step", usual.step_records as u64) as usize,
         checkpoint_pages: number("checkpoint", usual.checkpoint_pages as u64) as i32,
-        file_bytes_max: 0,
+        gather: Duration::from_micros(number("gather", usual.gather.as_micros() as u64)),
+        overwrite: number("overwrite", u64::from(usual.overwrite)) != 0,
+        ..usual
     };
     let (records, logs) = (number("records", 400_000), number("logs", 500));
     let waiting = number("waiting", 250) as usize;

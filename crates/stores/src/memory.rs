@@ -113,15 +113,15 @@ impl Store for Memory {
     fn page<'a>(&'a self, log: Table, owner: &'a Owner, slice: &'a Slice) -> Answer<'a, Page> {
         self.ask(|inner| {
             let Some(shelf) = inner.shelf(log, owner) else {
-                return Page { records: Vec::new(), complete: true };
+                return Page { complete: true, ..Page::default() };
             };
             let meant = shelf.records.values().filter(|record| selects(slice, record));
             if slice.from_end {
-                let mut page = cut(meant.rev(), slice.count_max);
+                let mut page = cut(meant.rev(), slice);
                 page.records.reverse();
                 page
             } else {
-                cut(meant, slice.count_max)
+                cut(meant, slice)
             }
         })
     }
@@ -131,6 +131,21 @@ impl Store for Memory {
             inner.shelf(log, owner).map_or(0, |shelf| {
                 shelf.records.values().filter(|record| selects(slice, record)).count() as u64
             })
+        })
+    }
+
+    fn peers<'a>(
+        &'a self,
+        log: Table,
+        owner: &'a Owner,
+        flags_any: u32,
+    ) -> Answer<'a, Vec<(Arc<str>, Seq)>> {
+        self.ask(|inner| {
+            let slice = Slice { flags_any, ..Slice::default() };
+            let records = inner.shelf(log, owner).into_iter().flat_map(|of| of.records.values());
+            let meant = records.filter(|record| selects(&slice, record));
+            let lasts: BTreeMap<_, _> = meant.map(|of| (of.peer.clone(), of.seq)).collect();
+            lasts.into_iter().collect()
         })
     }
 
@@ -233,11 +248,13 @@ fn selects(slice: &Slice, record: &Record) -> bool {
         && slice.peer.as_ref().is_none_or(|peer| record.peer == *peer)
         && (slice.flags_any == 0 || record.flags & slice.flags_any != 0)
         && record.flags & slice.flags_none == 0
+        && slice.words.as_ref().is_none_or(|words| words.are_in(&record.stanza))
 }
 
-fn cut<'a>(mut meant: impl Iterator<Item = &'a Record>, count_max: usize) -> Page {
-    let records: Vec<_> = meant.by_ref().take(count_max).cloned().collect();
-    Page { records, complete: meant.next().is_none() }
+fn cut<'a>(meant: impl Iterator<Item = &'a Record>, slice: &Slice) -> Page {
+    let mut meant = meant.skip(usize::try_from(slice.skip).unwrap_or(usize::MAX));
+    let records: Vec<_> = meant.by_ref().take(slice.count_max).cloned().collect();
+    Page { records, complete: meant.next().is_none(), looked: None }
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ const RECENT_MAX: Seq = 40;
 
 /// Small, so that all that moves data moves it often.
 const RESTLESS: Tuning =
-    Tuning { generation_bytes: 30_000, step_records: 8, checkpoint_pages: 30, file_bytes_max: 0 };
+    Tuning { generation_bytes: 30_000, step_records: 8, checkpoint_pages: 30, ..Tuning::USUAL };
 
 fn main() {
     if let Some(path) = std::env::var_os(CHILD) {

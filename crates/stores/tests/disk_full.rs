@@ -18,7 +18,7 @@ use verona_stores::sqlite::{Sqlite, Tuning};
 const FULL: &str = "VERONA_FULL_DISK_TEST_PLACE";
 const FAILING: &str = "VERONA_FAILING_DISK_TEST_PLACE";
 const SMALL: Tuning =
-    Tuning { generation_bytes: 100_000, step_records: 16, checkpoint_pages: 60, file_bytes_max: 0 };
+    Tuning { generation_bytes: 100_000, step_records: 16, checkpoint_pages: 60, ..Tuning::USUAL };
 
 const LOG: Table = Table::log("test.log");
 const LAST: Table = Table::value("test.last");

@@ -21,6 +21,8 @@ use crate::script::Setup;
 const STARTS_MAX: usize = 3;
 const START_WAIT: Duration = Duration::from_secs(15);
 const STOP_WAIT: Duration = Duration::from_secs(5);
+/// How long a server may take to end in good order (SECURITY §5), on a busy machine.
+const END_WAIT: Duration = Duration::from_secs(30);
 /// How often a starting or stopping process is looked at.
 const LOOK: Duration = Duration::from_millis(10);
 const LOG_LINES_MAX: usize = 40;
@@ -82,17 +84,33 @@ impl RunningServer {
         fs::create_dir_all(&dir)?;
         let [c2s, c2s_tls] = free_addresses()?;
         fs::write(dir.join("verona.toml"), config(wanted, &dir, c2s, c2s_tls))?;
-        let log = File::create(dir.join("log"))?;
-        let child = Command::new(&wanted.binary)
-            .arg("serve")
-            .arg("--config")
-            .arg(dir.join("verona.toml"))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .inspect_err(|_| drop(fs::remove_dir_all(&dir)))?;
+        let child = serve(wanted, &dir).inspect_err(|_| drop(fs::remove_dir_all(&dir)))?;
         Ok(Self { wanted: wanted.clone(), child, dir, c2s, c2s_tls })
+    }
+
+    /// Asks the server to end, as the system does, and waits for it.
+    pub async fn end(&mut self) -> Result<(), String> {
+        let deadline = Instant::now() + END_WAIT;
+        kill_process(Pid::from_child(&self.child), Signal::TERM)
+            .map_err(|error| error.to_string())?;
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if Instant::now() > deadline {
+                return Err(format!("the server does not end\n{}", self.log()));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// Starts a server that has ended again, on the same data and ports.
+    pub async fn begin_again(&mut self) -> Result<(), String> {
+        self.child = serve(&self.wanted, &self.dir).map_err(|error| error.to_string())?;
+        self.wait_until_it_listens().await
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.listening().address
     }
 
     async fn wait_until_it_listens(&mut self) -> Result<(), String> {
@@ -134,6 +152,11 @@ impl RunningServer {
             true => Ok(()),
             false => Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned())),
         }
+    }
+
+    /// All that the server has logged since it was started.
+    pub fn whole_log(&self) -> String {
+        fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
     fn stop(&mut self) {
@@ -183,6 +206,19 @@ impl Place for RunningServer {
     }
 }
 
+/// Starts the binary in a directory with its config.
+fn serve(wanted: &Wanted, dir: &Path) -> io::Result<Child> {
+    let log = File::options().create(true).append(true).open(dir.join("log"))?;
+    Command::new(&wanted.binary)
+        .arg("serve")
+        .arg("--config")
+        .arg(dir.join("verona.toml"))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+}
+
 /// Two addresses on which nobody listens now. Their ports are free on all addresses of this machine:
 /// some servers listen on all, and connections from many addresses have just used many ports.
 pub(crate) fn free_addresses() -> io::Result<[SocketAddr; 2]> {
@@ -212,8 +248,12 @@ fn config(wanted: &Wanted, dir: &Path, c2s: SocketAddr, c2s_tls: SocketAddr) -> 
     let registration = wanted.setup.registration.as_deref();
     let registration = registration.map(|word| format!("registration = {word:?}\n"));
     for host in HOSTS {
-        let _ =
-            write!(text, "[[host]]\ndomain = {host:?}\n{}", registration.as_deref().unwrap_or(""));
+        let admins: Vec<&String> = wanted.setup.admins_of(host).collect();
+        let registration = registration.as_deref().unwrap_or("");
+        let _ = write!(text, "[[host]]\ndomain = {host:?}\n{registration}");
+        if !admins.is_empty() {
+            let _ = writeln!(text, "admins = {admins:?}");
+        }
     }
     let _ = writeln!(text, "[storage]\nurl = {:?}", wanted.storage);
     let _ = writeln!(
@@ -240,7 +280,7 @@ mod tests {
             binary: "/nowhere/verona".into(),
             storage: "memory:".to_owned(),
             transport: Security::None,
-            setup: Setup { registration: None, config: config.to_owned() },
+            setup: Setup { config: config.to_owned(), ..Setup::default() },
         }
     }
 

@@ -147,12 +147,12 @@ impl Given {
         }
         let size = record.stanza.len();
         let in_archive = self.reads_archive && record.flags & ARCHIVE != 0;
-        let stanza = log::delayed(&seat.account.jid, record).filter(|_| !in_archive);
-        let holders = u32::from(stanza.is_some());
-        if let Some(stanza) = stanza {
-            let text = stanza.text().as_bytes();
+        let read = || log::Delayed::read(&seat.account.jid, record);
+        let message = if in_archive { None } else { read() };
+        let holders = u32::from(message.is_some());
+        if let Some(message) = message {
             let mailbox = &seat.link.mailbox;
-            let put = mailbox.put_kept(&stanza, record.seq, |out| out.extend_from_slice(text));
+            let put = mailbox.put_kept(&message.stanza, record.seq, |out| message.write(out));
             if !matches!(put, Put::Taken | Put::Crowded) {
                 self.refused = true;
                 return;
@@ -174,7 +174,10 @@ async fn read_on(server: &Arc<Server>, seat: &Seat, given: &mut Given) -> bool {
     let page = match server.store.page(LOG, &seat.account.owner, &slice).await {
         Ok(page) => page,
         Err(error) => {
-            tracing::error!(account = %seat.account.jid, %error, "cannot read what waits");
+            tracing::error!(
+                stream = %seat.link.stream(), account = %seat.link.account(), %error,
+                "cannot read what waits"
+            );
             return false;
         }
     };

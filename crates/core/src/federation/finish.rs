@@ -17,7 +17,7 @@ use crate::limits::{CLOSE_SECS, OURS_RESUMES_SECS, THEIRS_RESUMES_SECS};
 use crate::server::Server;
 use crate::store::shape::Seq;
 use crate::stream::management::{Managed, Unacked};
-use crate::stream::server::established::Role;
+use crate::stream::server::side::Role;
 
 impl Session {
     /// The stream has ended.
@@ -38,7 +38,7 @@ impl Session {
             let kept = later.await;
             self.handled(kept);
         }
-        self.commits.settle_all(&self.server).await;
+        self.commits.settle_all(&self.server, || self.place.peer.id.clone()).await;
         self.tell(true);
         let routes = self.routes.clone();
         match (&end, first) {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::store::words::Words;
+
 /// Whose data it is: the text of a bare JID (account, room) or of a domain, in normal form.
 pub type Owner = Arc<str>;
 
@@ -96,6 +98,10 @@ pub struct Slice {
     pub flags_any: u32,
     /// Only records that have none of these bits.
     pub flags_none: u32,
+    /// Only records whose stanza says these words.
+    pub words: Option<Arc<Words>>,
+    /// Leave out so many of the selection, in the direction of reading, before the page begins.
+    pub skip: u64,
     /// Take the last records of the selection, not the first.
     pub from_end: bool,
     /// At most this many.
@@ -109,4 +115,7 @@ pub struct Page {
     pub records: Vec<Record>,
     /// Whether the selection holds nothing further in the direction of reading.
     pub complete: bool,
+    /// Where the store stopped looking for words, although the page has room: so much is looked
+    /// through at a time that others need not wait. Who wants more asks on from there.
+    pub looked: Option<Seq>,
 }

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 use verona_xmpp::error::{Condition, StanzaError};
+use verona_xmpp::jid::Jid;
 use verona_xmpp::stanza::Stanza;
 
 use crate::server::Server;
@@ -21,6 +22,9 @@ pub struct Commits {
     uncommitted: VecDeque<Uncommitted>,
     /// The message that was settled last has been sent back.
     has_bounced: bool,
+    /// The first stanza that could not be kept and whose error is not written yet: `h` stays before
+    /// it, so that nobody takes for kept what was lost.
+    bounced: Option<u32>,
 }
 
 /// A message on its way to a log.
@@ -57,24 +61,34 @@ impl Commits {
 
     /// The longest prefix of `received` stanzas that are durable or need no keeping.
     pub fn durable(&self, received: u32) -> u32 {
-        match self.uncommitted.front() {
+        match self.bounced.or(self.uncommitted.front().map(|first| first.number)) {
             // What came before the stream was managed has no number.
-            Some(Uncommitted { number: 0, .. }) => 0,
-            Some(first) => first.number.wrapping_sub(1),
+            Some(0) => 0,
+            Some(first) => first.wrapping_sub(1),
             None => received,
         }
     }
 
+    /// Says that the errors for what could not be kept are on their way; true when there were any.
+    pub fn errors_are_written(&mut self) -> bool {
+        self.bounced.take().is_some()
+    }
+
     /// Takes out what has been settled, and tells senders of what could not be kept; true when
-    /// something was.
-    pub fn poll(&mut self, server: &Arc<Server>, context: &mut Context<'_>) -> bool {
+    /// something was. `stream` is its id, for the log.
+    pub fn poll(
+        &mut self,
+        server: &Arc<Server>,
+        stream: impl Fn() -> Box<str>,
+        context: &mut Context<'_>,
+    ) -> bool {
         let mut any = false;
         while let Some(first) = self.uncommitted.front_mut() {
             let ticket = Pin::new(&mut first.kept.ticket);
             let Poll::Ready(outcome) = ticket.poll(context) else { break };
             let Some(settled) = self.uncommitted.pop_front() else { break };
             any = true;
-            if let Some(later) = self.settle(server, &settled, outcome) {
+            if let Some(later) = self.settle((server, &stream), &settled, outcome) {
                 tokio::spawn(later);
             }
         }
@@ -82,10 +96,10 @@ impl Commits {
     }
 
     /// Waits for all that is on its way.
-    pub async fn settle_all(&mut self, server: &Arc<Server>) {
+    pub async fn settle_all(&mut self, server: &Arc<Server>, stream: impl Fn() -> Box<str>) {
         while let Some(mut left) = self.uncommitted.pop_front() {
             let outcome = (&mut left.kept.ticket).await;
-            if let Some(later) = self.settle(server, &left, outcome) {
+            if let Some(later) = self.settle((server, &stream), &left, outcome) {
                 later.await;
             }
         }
@@ -94,13 +108,18 @@ impl Commits {
     /// Sends a message back that a log has lost: once, however many logs it was for.
     fn settle(
         &mut self,
-        server: &Arc<Server>,
+        (server, stream): (&Arc<Server>, &impl Fn() -> Box<str>),
         settled: &Uncommitted,
         outcome: Result<(), StoreError>,
     ) -> Option<BoxFuture<'static, Vec<Kept>>> {
         self.has_bounced &= !settled.is_first;
         let error = outcome.err().filter(|_| !self.has_bounced)?;
         self.has_bounced = true;
+        self.bounced.get_or_insert(settled.number);
+        tracing::error!(
+            stream = %stream(), from = settled.kept.stanza.from().map(Jid::as_str), %error,
+            "a message could not be kept"
+        );
         not_kept(server, &settled.kept.stanza, &error)
     }
 }
@@ -111,7 +130,6 @@ fn not_kept(
     stanza: &Stanza,
     error: &StoreError,
 ) -> Option<BoxFuture<'static, Vec<Kept>>> {
-    tracing::error!(%error, "a message could not be kept");
     let condition = match error.fault {
         Fault::Full | Fault::Io => Condition::ResourceConstraint,
         _ => Condition::InternalServerError,

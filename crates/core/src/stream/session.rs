@@ -19,6 +19,7 @@ use verona_xmpp::stanza::{NotAStanza, Stanza};
 
 use crate::account::keep;
 use crate::limits::{ANSWERS_BYTES_MAX, CLOSE_SECS, UNCOMMITTED_PER_SESSION_MAX};
+use crate::link::Link;
 use crate::mailbox::Order;
 use crate::server::{Seat, Server};
 use crate::stream::bind::Entered;
@@ -40,8 +41,6 @@ pub struct Session {
     seat: Seat,
     wire: Box<dyn Wire>,
     scanner: Scanner,
-    /// The id of the stream, for the log.
-    stream: Box<str>,
     /// Received, and not looked at because a stanza before it is still in hand.
     rest: Vec<u8>,
     output: Output,
@@ -85,7 +84,6 @@ impl Session {
             seat: entered.seat,
             wire,
             scanner,
-            stream: Box::default(),
             rest: unread,
             output: Output::new(entered.first),
             answers_bytes: 0,
@@ -97,11 +95,6 @@ impl Session {
         }
     }
 
-    /// Says which stream it is, for the log.
-    pub fn on_stream(self, id: Box<str>) -> Self {
-        Self { stream: id, ..self }
-    }
-
     /// Runs the session to the end of its stream.
     pub async fn run(mut self) {
         let end = std::future::poll_fn(|context| self.poll(context)).await;
@@ -110,7 +103,8 @@ impl Session {
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
         loop {
-            self.should_tell |= self.commits.poll(&self.server, context);
+            self.should_tell |=
+                self.commits.poll(&self.server, || self.seat.link.stream(), context);
             self.poll_later(context);
             match self.poll_write(context) {
                 Ok(None) => {}
@@ -171,7 +165,13 @@ impl Session {
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => return Ok(self.poll_leave(context)),
             }
-            let Poll::Ready(taken) = self.seat.link.mailbox.poll_take(context) else {
+            let taken = self.seat.link.mailbox.poll_take(context);
+            // It comes behind the error now, if there was one.
+            self.should_tell |= self.commits.errors_are_written();
+            let Poll::Ready(taken) = taken else {
+                if self.should_tell {
+                    continue;
+                }
                 return Ok(None);
             };
             if let Some(managed) = &mut self.managed {
@@ -182,8 +182,9 @@ impl Session {
             }
             self.output.replace(taken.bytes);
             match taken.order {
-                Some(Order::End(error)) => return Ok(Some(End::Error(error))),
+                Some(Order::End(error)) => return Ok(Some(self.end(error))),
                 Some(Order::Yield(error)) => return Ok(Some(End::Yielded(error))),
+                Some(Order::Lost) => return Ok(Some(End::Gone)),
                 Some(Order::Probe) => self.probe(),
                 None => {}
             }
@@ -199,9 +200,20 @@ impl Session {
     /// A peer that takes nothing must not keep the session from ending.
     fn poll_leave(&mut self, context: &mut Context<'_>) -> Option<End> {
         match self.seat.link.mailbox.poll_leave(context)? {
-            Order::End(error) => Some(End::Error(error)),
+            Order::End(error) => Some(self.end(error)),
             Order::Yield(error) => Some(End::Yielded(error)),
+            Order::Lost => Some(End::Gone),
             Order::Probe => None,
+        }
+    }
+
+    /// A session that may be resumed does not end with the server: it leaves its stream in silence,
+    /// since a client that hears of an end has none to resume (XEP-0198 §5).
+    fn end(&self, error: StreamError) -> End {
+        let resumable = self.managed.as_ref().is_some_and(|managed| managed.resume_secs > 0);
+        match error.condition {
+            StreamCondition::SystemShutdown if resumable => End::Yielded(None),
+            _ => End::Error(error),
         }
     }
 
@@ -221,6 +233,7 @@ impl Session {
             && (always || managed.should_ask())
         {
             managed.asked = true;
+            self.seat.link.asked(self.server.clock.uptime_secs());
             self.say(b"<r xmlns='urn:xmpp:sm:3'/>");
         }
     }
@@ -312,6 +325,7 @@ impl Session {
             (Command::Request, Some(_)) => self.tell(true),
             (Command::Answer(Some(h)), Some(managed)) => {
                 let taken = managed.acknowledged(h)?;
+                self.seat.link.owes_nothing();
                 keep::taken(&self.server, &self.seat.account, &taken);
                 self.ask(false);
             }
@@ -345,12 +359,16 @@ impl Session {
             End::Error(error) | End::Yielded(Some(error)) => error.to_string(),
             End::Yielded(None) => "the session goes on without it".to_owned(),
         };
-        tracing::info!(stream = %self.stream, jid = %self.seat.link.jid, why, "stream ended");
+        let link = &self.seat.link;
+        tracing::info!(
+            stream = %link.stream(), account = %link.account(), resource = link.resource(), why,
+            "stream ended"
+        );
         if let Some(later) = self.later.take() {
             let kept = later.await;
             self.handled(kept);
         }
-        self.commits.settle_all(&self.server).await;
+        self.commits.settle_all(&self.server, || self.seat.link.stream()).await;
         let (server, seat) = (self.server.clone(), self.seat.clone());
         let managed = self.managed.take();
         match (end, managed) {
@@ -441,7 +459,7 @@ fn handle(server: &Arc<Server>, seat: &Seat, frame: &Frame<'_>) -> Result<Option
     // A panic in a module ends its stanza, not the session.
     let handled = std::panic::catch_unwind(AssertUnwindSafe(|| server.handle(seat, stanza)));
     Ok(Some(handled.unwrap_or_else(|_| {
-        tracing::error!(jid = %seat.link.jid, "a module panicked");
+        tell_panic(&seat.link);
         let mut trail = Trail::default();
         trail.bounce(&back, &StanzaError::new(Condition::InternalServerError));
         server.carry_out(trail)
@@ -456,8 +474,15 @@ fn hear(seat: &Seat, frame: &Frame<'_>) -> Result<(), End> {
         Ok(true) => Ok(()),
         Ok(false) => Err(End::Error(StreamCondition::UnsupportedStanzaType.into())),
         Err(_) => {
-            tracing::error!(jid = %seat.link.jid, "a module panicked");
+            tell_panic(&seat.link);
             Ok(())
         }
     }
+}
+
+fn tell_panic(link: &Link) {
+    tracing::error!(
+        stream = %link.stream(), account = %link.account(), resource = link.resource(),
+        "a module panicked"
+    );
 }

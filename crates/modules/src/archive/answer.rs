@@ -71,7 +71,7 @@ pub fn fin(server: &Server, found: &Found) -> Reply {
     let ends = found.records.first().zip(found.records.last());
     let response = Response {
         ends: ends.map(|(first, last)| (id(first).into(), id(last).into())),
-        index: None,
+        index: found.index,
         count: found.count,
     };
     Reply::with(|writer| {

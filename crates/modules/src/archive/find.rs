@@ -24,6 +24,9 @@ const PAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Records read at a time.
 const CHUNK: usize = 50;
 
+/// Reads for one page: with a full JID or with words many records may be passed over.
+const LOOKS_MAX: u32 = 20_000;
+
 /// A page of an archive.
 #[derive(Debug, Default)]
 pub struct Found {
@@ -33,6 +36,8 @@ pub struct Found {
     pub complete: bool,
     /// How many messages the query selects in all, where that was asked for or costs nothing.
     pub count: Option<u64>,
+    /// How many of them lie before the page, where that is known.
+    pub index: Option<u64>,
 }
 
 /// An archive that is being searched.
@@ -61,16 +66,24 @@ impl Archive<'_> {
                 slice.from_end = true;
             }
             Page::Last => slice.from_end = true,
-            // XEP-0059 §2.6: who omits counts need not know pages by index.
-            Page::Index(_) => return Err(StanzaError::new(Condition::FeatureNotImplemented)),
+            Page::Index(index) => slice.skip = u64::from(*index),
         }
         if max == 0 {
             let count = self.count(slice, whose).await?;
             return Ok(Found { complete: count == 0, count: Some(count), ..Found::default() });
         }
+        // XEP-0059 §2.6: with an index goes how many there are in all.
+        let counted = match &query.page.page {
+            Page::Index(_) => Some(self.count(slice.clone(), whose).await?),
+            _ => None,
+        };
         let mut found = self.gather(slice, max, whose).await?;
+        found.count = counted;
         if found.complete && matches!(query.page.page, Page::First | Page::Last) {
             found.count = u64::try_from(found.records.len()).ok();
+        }
+        if let Page::Index(index) = &query.page.page {
+            found.index = Some(u64::from(*index));
         }
         Ok(found)
     }
@@ -89,6 +102,7 @@ impl Archive<'_> {
             before: query.before,
             peer: query.with.as_ref().map(|with| with.bare_str().into()),
             flags_any: ARCHIVE,
+            words: query.words.clone(),
             ..Slice::default()
         };
         if let Some(id) = &query.after_id {
@@ -128,16 +142,29 @@ impl Archive<'_> {
         whose: Option<&Jid>,
     ) -> Result<Found, StanzaError> {
         let (mut found, mut bytes) = (Found::default(), 0_usize);
+        let own_filter = whose.is_some() || slice.words.is_some();
+        // With a filter of our own, what lies before the page is counted here.
+        let mut skip = if own_filter { std::mem::take(&mut slice.skip) } else { 0 };
+        let mut looks = 0_u32;
         'full: loop {
             let room = max.saturating_sub(found.records.len());
-            slice.count_max = if whose.is_some() { CHUNK } else { room.min(CHUNK) };
+            slice.count_max = if own_filter { CHUNK } else { room.min(CHUNK) };
             let mut page = self.server.store.page(LOG, &self.account.owner, &slice).await?;
+            slice.skip = 0;
             if slice.from_end {
                 page.records.reverse();
             }
-            let last = page.records.last().map(|record| record.seq);
+            let last = page.looked.or_else(|| page.records.last().map(|record| record.seq));
+            looks = looks.saturating_add(1);
+            if looks > LOOKS_MAX {
+                return Err(too_much());
+            }
             for record in page.records {
                 if whose.is_some_and(|jid| !concerns(&record, jid)) {
+                    continue;
+                }
+                if skip > 0 {
+                    skip = skip.saturating_sub(1);
                     continue;
                 }
                 if found.records.len() >= max || bytes > PAGE_BYTES_MAX {
@@ -148,7 +175,7 @@ impl Archive<'_> {
             }
             found.complete = page.complete;
             // With a filter of our own only a further match tells that there is more.
-            let full = found.records.len() >= max && whose.is_none();
+            let full = found.records.len() >= max && !own_filter;
             let Some(last) = last.filter(|_| !full && !page.complete) else { break };
             if slice.from_end {
                 slice.before = Some(last);
@@ -165,20 +192,25 @@ impl Archive<'_> {
     /// How many messages a slice holds.
     async fn count(&self, mut slice: Slice, whose: Option<&Jid>) -> Result<u64, StanzaError> {
         let store = &self.server.store;
-        let Some(jid) = whose else {
+        if whose.is_none() && slice.words.is_none() {
             return Ok(store.count(LOG, &self.account.owner, &slice).await?);
-        };
+        }
+        slice.skip = 0;
         slice.from_end = false;
         slice.count_max = CHUNK;
-        let mut count = 0_u64;
+        let (mut count, mut looks) = (0_u64, 0_u32);
         loop {
             let page = store.page(LOG, &self.account.owner, &slice).await?;
-            let matching = page.records.iter().filter(|record| concerns(record, jid)).count();
+            let is_meant = |record: &&Record| whose.is_none_or(|jid| concerns(record, jid));
+            let matching = page.records.iter().filter(is_meant).count();
             count = count.saturating_add(u64::try_from(matching).unwrap_or(u64::MAX));
-            let Some(last) = page.records.last().filter(|_| !page.complete) else {
-                return Ok(count);
-            };
-            slice.after = Some(last.seq);
+            let last = page.looked.or_else(|| page.records.last().map(|record| record.seq));
+            let Some(last) = last.filter(|_| !page.complete) else { return Ok(count) };
+            looks = looks.saturating_add(1);
+            if looks > LOOKS_MAX {
+                return Err(too_much());
+            }
+            slice.after = Some(last);
         }
     }
 
@@ -195,6 +227,7 @@ impl Archive<'_> {
             let within = slice.after.is_none_or(|after| record.seq > after)
                 && slice.before.is_none_or(|before| record.seq < before)
                 && slice.peer.as_ref().is_none_or(|peer| record.peer == *peer)
+                && slice.words.as_ref().is_none_or(|words| words.are_in(&record.stanza))
                 && whose.is_none_or(|jid| concerns(&record, jid));
             if within {
                 places.push(record.seq);
@@ -228,6 +261,11 @@ impl Archive<'_> {
         }
         Ok(found)
     }
+}
+
+/// What is looked for lies too far away.
+fn too_much() -> StanzaError {
+    StanzaError::new(Condition::ResourceConstraint).text("narrow the search, by time or contact")
 }
 
 /// Whether a message is to or from a full JID.

@@ -1,5 +1,5 @@
-//! XEP-0313: Message Archive Management, with the preferences of XEP-0441 and the tombstones of
-//! XEP-0424. What is kept is decided in the turn of the account; the archive is its log, read by page.
+//! XEP-0313: Message Archive Management, with the preferences of XEP-0441, the search of XEP-0431 and
+//! the tombstones of XEP-0424. What is kept is decided in the turn of the account; the archive is its log, read by page.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use verona_xmpp::ns::MAM as NS;
 use verona_xmpp::stanza::Kind;
 
 use crate::archive::answer;
-use crate::archive::content::is_for_archive;
+use crate::archive::content::{is_for_archive, is_instant};
 use crate::archive::find::Archive;
 use crate::archive::prefs::{PREFERENCES, Prefs};
 use crate::archive::query::{self, Query};
@@ -73,11 +73,13 @@ pub struct Mam {
 impl Module for Mam {
     const MANIFEST: Manifest = Manifest {
         name: "mam",
-        specs: &[Spec("XEP-0313", "1.1.3"), Spec("XEP-0441", "0.2.0")],
+        specs: &[Spec("XEP-0313", "1.1.3"), Spec("XEP-0431", "0.2.0"), Spec("XEP-0441", "0.2.0")],
         account_features: &[
             NS,
             NS_EXTENDED,
             NS_GROUPCHAT_FIELD,
+            // XEP-0431 §2.1
+            "urn:xmpp:fulltext:0",
             "urn:xmpp:message-retract:1",
             "urn:xmpp:message-retract:1#tombstone",
         ],
@@ -209,6 +211,7 @@ impl Mam {
             return;
         }
         passage.keep.archive = true;
+        passage.keep.instant = is_instant(passage.stanza);
         if let Some(retraction) = Retraction::of(passage) {
             self.retractions.begin(passage.server, retraction);
         }

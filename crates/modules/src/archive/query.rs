@@ -1,6 +1,9 @@
-//! XEP-0313 §4: what is asked of an archive.
+//! XEP-0313 §4: what is asked of an archive, with the words of XEP-0431.
+
+use std::sync::Arc;
 
 use verona_core::store::shape::Seq;
+use verona_core::store::words::Words;
 use verona_xml::{Element, Writer};
 use verona_xmpp::error::{Condition, StanzaError};
 use verona_xmpp::form::{Field, FieldType, Filled, Form, FormType, Validation};
@@ -12,8 +15,11 @@ use verona_xmpp::rsm;
 const IDS_MAX: usize = 250;
 
 /// The fields of the form (§4.1).
-const FIELDS: [&str; 8] =
-    [FORM_TYPE, "with", "start", "end", "before-id", "after-id", "ids", "include-groupchat"];
+const FIELDS: [&str; 9] =
+    [FORM_TYPE, "with", "start", "end", "before-id", "after-id", "ids", "include-groupchat", TEXT];
+
+/// XEP-0431 §3.1: what the messages say.
+const TEXT: &str = "{urn:xmpp:fulltext:0}fulltext";
 
 const FORM_TYPE: &str = "FORM_TYPE";
 
@@ -34,6 +40,8 @@ pub struct Query {
     pub before_id: Option<Box<str>>,
     /// Only these messages.
     pub ids: Option<Vec<Box<str>>>,
+    /// Only messages that say these words (XEP-0431 §2.2).
+    pub words: Option<Arc<Words>>,
     /// Which page of them (§4.3).
     pub page: rsm::Request,
     /// The page is sent from its end (§4.3.4).
@@ -85,6 +93,13 @@ impl Query {
             }
             self.ids = Some(ids);
         }
+        // XEP-0431 §2.2: an empty field asks for nothing.
+        if let Some(text) = form.value(TEXT).filter(|text| !text.trim().is_empty()) {
+            let words = Words::of(&text).ok_or_else(|| {
+                StanzaError::new(Condition::NotAcceptable).text("there is no word to look for")
+            })?;
+            self.words = Some(Arc::new(words));
+        }
         // §4.1.4: there are none to include.
         form.boolean("include-groupchat")?;
         Ok(())
@@ -94,6 +109,7 @@ impl Query {
     pub fn catches_up(&self) -> bool {
         self.with.is_none()
             && self.ids.is_none()
+            && self.words.is_none()
             && self.before.is_none()
             && self.before_id.is_none()
     }
@@ -109,6 +125,7 @@ pub fn write_fields(writer: &mut Writer) {
         .field(Field::new(FieldType::TextSingle, "after-id"))
         .field(Field::new(FieldType::ListMulti, "ids").datatype("xs:string", Validation::Open))
         .field(Field::new(FieldType::Boolean, "include-groupchat"))
+        .field(Field::new(FieldType::TextSingle, TEXT))
         .write(writer);
 }
 

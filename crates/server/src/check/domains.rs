@@ -52,9 +52,6 @@ const CLIENTS: Seekers = Seekers {
 pub async fn look(config: &Config, doors: Doors) -> Vec<Finding> {
     let hosts = config.hosts.iter().map(|host| host.domain.as_str());
     let domains: Vec<&str> = hosts.filter(|domain| !is_local(domain)).take(DOMAINS_MAX).collect();
-    if domains.is_empty() {
-        return Vec::new();
-    }
     let surveyor = match Surveyor::new(&reaching(config)) {
         Ok(surveyor) => surveyor,
         Err(message) => {
@@ -62,6 +59,9 @@ pub async fn look(config: &Config, doors: Doors) -> Vec<Finding> {
             return vec![Finding::error("other servers", message, cure)];
         }
     };
+    if domains.is_empty() {
+        return Vec::new();
+    }
     let mut findings = signatures(config, &surveyor).await;
     let look = Look { config, surveyor: &surveyor, doors };
     for found in join_all(domains.iter().map(|domain| look.domain(domain))).await {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use verona_core::store::Store;
 use verona_core::store::batch::Write;
 use verona_core::store::shape::{Owner, Record, Seq, Slice};
+use verona_core::store::words::Words;
 
 use super::subject::{
     LOG, OTHER_LOG, all_of, done, is_refused, last_of, one, owner, page_of, record, seqs_of, write,
@@ -14,6 +15,108 @@ use super::subject::{
 const A: u32 = 1;
 const B: u32 = 2;
 const HIGH: u32 = 1 << 31;
+
+/// What is left out counts from the end from which a page is read.
+pub async fn a_page_may_begin_further_on(store: Arc<dyn Store>) {
+    let romeo = owner("romeo@montague.lit");
+    fill(&store, &romeo, 40).await;
+    let all = seqs_of(&store, LOG, &romeo).await;
+    for skip in [0, 1, 5, 17, 33, 39, 40, 90] {
+        for from_end in [false, true] {
+            let slice = Slice { skip, from_end, count_max: 6, ..Slice::default() };
+            let page = page_of(&store, LOG, &romeo, &slice).await;
+            let mut expected = all.clone();
+            if from_end {
+                expected.reverse();
+            }
+            let left = expected.len().saturating_sub(skip as usize);
+            expected = expected.into_iter().skip(skip as usize).take(6).collect();
+            if from_end {
+                expected.reverse();
+            }
+            let seqs: Vec<Seq> = page.records.iter().map(|record| record.seq).collect();
+            assert_eq!((seqs, page.complete), (expected, left <= 6), "{skip} {from_end}");
+        }
+    }
+}
+
+fn saying(seq: Seq, peer: &str, text: &str) -> Record {
+    let stanza = format!("<message><body>{text}</body></message>").into();
+    Record { stanza, ..record(seq, peer, A) }
+}
+
+/// All places that a search finds, however far each page looks.
+async fn found(store: &Arc<dyn Store>, of: &Owner, mut slice: Slice) -> Vec<Seq> {
+    let mut seqs = Vec::new();
+    loop {
+        let page = page_of(store, LOG, of, &slice).await;
+        let mut more: Vec<Seq> = page.records.iter().map(|record| record.seq).collect();
+        if slice.from_end {
+            more.reverse();
+        }
+        seqs.extend(&more);
+        if page.complete {
+            return seqs;
+        }
+        let last = page.looked.or(more.last().copied()).expect("a page goes on somewhere");
+        if slice.from_end {
+            slice.before = Some(last);
+        } else {
+            slice.after = Some(last);
+        }
+    }
+}
+
+fn words(text: &str) -> Option<Arc<Words>> {
+    Words::of(text).map(Arc::new)
+}
+
+/// Words are one more filter, in both directions and beside the others.
+pub async fn words_select_in_pages_and_counts(store: Arc<dyn Store>) {
+    let romeo = owner("romeo@montague.lit");
+    for first in (1..=3000_u64).step_by(500) {
+        done(&store, |batch| {
+            for seq in first..first + 500 {
+                let (peer, text) = match seq % 250 {
+                    7 => ("juliet@capulet.lit", "What light through yonder window?"),
+                    8 => ("nurse@capulet.lit", "A light, a WINDOW, a step"),
+                    _ => ("juliet@capulet.lit", "Nothing, and the window"),
+                };
+                batch.append(LOG, &romeo, saying(seq, peer, text));
+            }
+        })
+        .await;
+    }
+    let light = Slice { words: words("Window light"), count_max: 5, ..Slice::default() };
+    let expected: Vec<Seq> = (1..=3000).filter(|seq| [7, 8].contains(&(seq % 250))).collect();
+    assert_eq!(found(&store, &romeo, light.clone()).await, expected);
+    let backwards = Slice { from_end: true, ..light.clone() };
+    let reversed: Vec<Seq> = expected.iter().rev().copied().collect();
+    assert_eq!(found(&store, &romeo, backwards).await, reversed);
+    assert_eq!(store.count(LOG, &romeo, &light).await.expect("a count"), 24);
+    let of_nurse = Slice { peer: Some("nurse@capulet.lit".into()), ..light };
+    assert_eq!(store.count(LOG, &romeo, &of_nurse).await.expect("a count"), 12);
+    let within = Slice { after: Some(8), before: Some(508), ..of_nurse };
+    assert_eq!(found(&store, &romeo, within).await, [258]);
+}
+
+/// What was amended, removed or trimmed is not found by what it said.
+pub async fn words_that_are_gone_are_not_found(store: Arc<dyn Store>) {
+    let romeo = owner("romeo@montague.lit");
+    done(&store, |batch| {
+        (1..=6).for_each(|seq| batch.append(LOG, &romeo, saying(seq, "a@b", "a secret")));
+    })
+    .await;
+    let secret = Slice { words: words("secret"), count_max: 9, ..Slice::default() };
+    assert_eq!(found(&store, &romeo, secret.clone()).await, [1, 2, 3, 4, 5, 6]);
+    let log = (LOG, romeo.clone());
+    let stanza = "<message><retracted/></message>".into();
+    one(&store, Write::Trim { log: log.0, owner: log.1.clone(), through: 1 }).await;
+    one(&store, Write::Remove { log: log.0, owner: log.1.clone(), seq: 3 }).await;
+    one(&store, Write::Amend { log: log.0, owner: log.1.clone(), seq: 5, flags: A, stanza }).await;
+    one(&store, Write::Unflag { log: log.0, owner: log.1, through: 2, bits: A }).await;
+    assert_eq!(found(&store, &romeo, secret).await, [4, 6]);
+}
 
 /// Every field survives, at the ends of its range too.
 pub async fn a_record_comes_back_whole(store: Arc<dyn Store>) {
@@ -65,6 +168,49 @@ pub async fn an_append_that_does_not_rise_is_refused(store: Arc<dyn Store>) {
     assert!(is_refused(again), "the place of a removed record");
     done(&store, |batch| batch.append(LOG, &romeo, record(11, "a@b", A))).await;
     done(&store, |batch| batch.append(OTHER_LOG, &romeo, record(1, "a@b", A))).await;
+}
+
+/// Each peer with a record of a kind comes once, with the place of the last such record.
+pub async fn each_peer_is_known_with_its_last_record_of_a_kind(store: Arc<dyn Store>) {
+    let romeo = owner("romeo@montague.lit");
+    let peers = async |of: &Owner, flags_any| {
+        let mut found = store.peers(LOG, of, flags_any).await.expect("the peers are read");
+        found.sort();
+        found.into_iter().map(|(peer, seq)| (peer.to_string(), seq)).collect::<Vec<_>>()
+    };
+    let of = |known: &[(&str, Seq)]| -> Vec<(String, Seq)> {
+        known.iter().map(|(peer, seq)| ((*peer).to_owned(), *seq)).collect()
+    };
+    assert_eq!(peers(&romeo, 0).await, of(&[]));
+    done(&store, |batch| {
+        for (seq, peer, flags) in
+            [(1, "a@b", A), (2, "c@d", A | HIGH), (3, "a@b", B), (4, "e@f", B), (5, "a@b", B)]
+        {
+            batch.append(LOG, &romeo, record(seq, peer, flags));
+        }
+        batch.append(OTHER_LOG, &romeo, record(9, "g@h", A));
+        batch.append(LOG, &owner("juliet@capulet.lit"), record(9, "g@h", A));
+    })
+    .await;
+    assert_eq!(peers(&romeo, 0).await, of(&[("a@b", 5), ("c@d", 2), ("e@f", 4)]));
+    assert_eq!(peers(&romeo, A).await, of(&[("a@b", 1), ("c@d", 2)]));
+    assert_eq!(peers(&romeo, B | HIGH).await, of(&[("a@b", 5), ("c@d", 2), ("e@f", 4)]));
+    // With enough behind them that a store may have put the first elsewhere.
+    for hundred in 1..=10 {
+        let seqs = hundred * 100..hundred * 100 + 100;
+        done(&store, |batch| {
+            seqs.for_each(|seq| batch.append(LOG, &romeo, record(seq, "i@j", B)));
+        })
+        .await;
+    }
+    done(&store, |batch| batch.append(LOG, &romeo, record(2_000, "e@f", A))).await;
+    let all = of(&[("a@b", 5), ("c@d", 2), ("e@f", 2_000), ("i@j", 1_099)]);
+    assert_eq!(peers(&romeo, 0).await, all);
+    assert_eq!(peers(&romeo, A).await, of(&[("a@b", 1), ("c@d", 2), ("e@f", 2_000)]));
+    one(&store, Write::Unflag { log: LOG, owner: romeo.clone(), through: 4, bits: A }).await;
+    assert_eq!(peers(&romeo, A).await, of(&[("e@f", 2_000)]));
+    one(&store, Write::Trim { log: LOG, owner: romeo.clone(), through: 1_999 }).await;
+    assert_eq!(peers(&romeo, 0).await, of(&[("e@f", 2_000)]));
 }
 
 /// Following the last place of each page shows each record once, in order.

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::sqlite::schema;
 use crate::sqlite::trouble::Trouble;
+use crate::sqlite::tuning::Tuning;
 
 /// The variant of SQLite's file layer in which this process alone holds the file: the index of the
 /// write-ahead log is then plain memory, not a mapped file, and a read takes no file locks.
@@ -23,7 +24,7 @@ const BUSY: Duration = Duration::from_secs(5);
 /// Opens the file for the writer and brings it to the newest version.
 ///
 /// WAL with full sync: a commit returns when its frames are on the disk.
-pub fn writing(path: &Path, bytes_max: u64) -> Result<Connection, Trouble> {
+pub fn writing(path: &Path, tuning: &Tuning) -> Result<Connection, Trouble> {
     let mut connection = open(path)?;
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     connection.execute_batch(
@@ -35,8 +36,11 @@ pub fn writing(path: &Path, bytes_max: u64) -> Result<Connection, Trouble> {
     )?;
     connection.set_prepared_statement_cache_capacity(64);
     schema::migrate(&mut connection)?;
-    if bytes_max > 0 {
-        let pages = i64::try_from(bytes_max / u64::from(PAGE_BYTES)).unwrap_or(i64::MAX);
+    let overwrite = if tuning.overwrite { "ON" } else { "FAST" };
+    connection.query_row(&format!("PRAGMA secure_delete = {overwrite}"), [], |_| Ok(()))?;
+    if tuning.file_bytes_max > 0 {
+        let pages =
+            i64::try_from(tuning.file_bytes_max / u64::from(PAGE_BYTES)).unwrap_or(i64::MAX);
         connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
     }
     Ok(connection)

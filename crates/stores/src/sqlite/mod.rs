@@ -1,6 +1,7 @@
 //! The default store: one SQLite file, one process, one writer.
 
 mod apply;
+mod checkpoint;
 mod clear;
 mod commit;
 mod connection;

@@ -1,6 +1,7 @@
 //! What waits for the writer: batches in the order of submission, bounded in bytes.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
@@ -14,6 +15,9 @@ const REFUSED_BYTES: usize = 4 * WRITER_QUEUE_BYTES_MAX;
 
 /// Writes that one group takes at most, so that the first in it do not wait for too many.
 const GROUP_WRITES_MAX: usize = 2048;
+
+/// Writes with which a group is large enough not to wait for more.
+const GATHERED_WRITES: usize = 512;
 
 /// Bytes that one group takes at most.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -42,6 +46,11 @@ impl Group {
 }
 
 impl Waiting {
+    /// Somebody waits also for a batch without writes.
+    fn weight(&self) -> usize {
+        self.count().max(1)
+    }
+
     fn count(&self) -> usize {
         self.writes.as_ref().map_or(0, Vec::len)
     }
@@ -72,6 +81,10 @@ struct State {
     batches: VecDeque<(Waiting, usize)>,
     /// Of those that wait and of the group that is being written.
     bytes: usize,
+    /// Writes in those that wait; at least one for each.
+    writes: usize,
+    /// With how many writes the writer is to be woken; 0 while it is at work.
+    wanted: usize,
     closed: bool,
 }
 
@@ -93,8 +106,17 @@ impl Queue {
             bytes = size_of::<Waiting>();
         }
         state.bytes = state.bytes.saturating_add(bytes);
-        state.batches.push_back((Waiting { writes, stub }, bytes));
-        self.filled.notify_one();
+        let waiting = Waiting { writes, stub };
+        state.writes = state.writes.saturating_add(waiting.weight());
+        state.batches.push_back((waiting, bytes));
+        let is_wanted = state.wanted > 0 && state.writes >= state.wanted;
+        if is_wanted {
+            state.wanted = 0;
+        }
+        drop(state);
+        if is_wanted {
+            self.filled.notify_one();
+        }
         ticket
     }
 
@@ -117,18 +139,29 @@ impl Queue {
     pub fn wait(&self) -> bool {
         let mut state = self.state.lock();
         while state.batches.is_empty() && !state.closed {
+            state.wanted = 1;
             self.filled.wait(&mut state);
         }
+        state.wanted = 0;
         !state.batches.is_empty()
     }
 
-    /// Takes all that waits, within the bounds of a group; may wait for something to come. For the
-    /// writer alone.
-    pub fn take(&self, may_wait: bool) -> Taken {
+    /// Takes all that waits, within the bounds of a group; may wait for something to come. Before a
+    /// moment it waits for a group that is worth it. For the writer alone.
+    pub fn take(&self, may_wait: bool, not_before: Option<Instant>) -> Taken {
         if may_wait {
             self.wait();
         }
         let mut state = self.state.lock();
+        if let Some(moment) = not_before {
+            while state.writes < GATHERED_WRITES && !state.closed {
+                state.wanted = GATHERED_WRITES;
+                if self.filled.wait_until(&mut state, moment).timed_out() {
+                    break;
+                }
+            }
+            state.wanted = 0;
+        }
         if state.batches.is_empty() {
             return if state.closed { Taken::Closed } else { Taken::Nothing };
         }
@@ -136,6 +169,7 @@ impl Queue {
         let mut writes = 0_usize;
         while let Some((waiting, bytes)) = state.batches.pop_front() {
             writes = writes.saturating_add(waiting.count());
+            state.writes = state.writes.saturating_sub(waiting.weight());
             group.bytes = group.bytes.saturating_add(bytes);
             group.batches.push(waiting);
             if writes >= GROUP_WRITES_MAX || group.bytes >= GROUP_BYTES_MAX {
@@ -157,6 +191,11 @@ impl Queue {
         }
     }
 
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.state.lock().batches.is_empty()
+    }
+
     /// Whether the queue takes no more.
     pub fn is_closed(&self) -> bool {
         self.state.lock().closed
@@ -172,7 +211,11 @@ impl Queue {
     /// Takes no more and fails what waits: the writer is gone.
     pub fn abandon(&self) {
         self.close();
-        let left = std::mem::take(&mut self.state.lock().batches);
+        let left = {
+            let mut state = self.state.lock();
+            state.writes = 0;
+            std::mem::take(&mut state.batches)
+        };
         // Dropping a stub fails its ticket.
         drop(left);
     }
@@ -192,7 +235,7 @@ mod tests {
     }
 
     fn take(queue: &Queue) -> Group {
-        let Taken::Group(group) = queue.take(false) else { panic!("there is a group") };
+        let Taken::Group(group) = queue.take(false, None) else { panic!("there is a group") };
         group
     }
 
@@ -231,7 +274,7 @@ mod tests {
         let tickets: Vec<_> = (0..6).map(|_| queue.submit(of_bytes(GROUP_BYTES_MAX / 3))).collect();
         assert_eq!(take(&queue).batches.len(), 3);
         assert_eq!(take(&queue).batches.len(), 3);
-        assert!(matches!(queue.take(false), Taken::Nothing));
+        assert!(matches!(queue.take(false, None), Taken::Nothing));
         drop(tickets);
     }
 
@@ -246,6 +289,6 @@ mod tests {
             assert!(outcome.is_err_and(|error| error.fault == Fault::Closed));
         }
         assert!(queue.room().now_or_never().is_some());
-        assert!(matches!(queue.take(true), Taken::Closed));
+        assert!(matches!(queue.take(true, None), Taken::Closed));
     }
 }

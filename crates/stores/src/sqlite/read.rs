@@ -24,6 +24,9 @@ const ROUNDS_EAGER: u32 = 20;
 /// How often a reader looks again before it gives up, after some seconds.
 const ROUNDS_MAX: u32 = 20_000;
 
+/// Records that are looked through for words at a time.
+const LOOKED_MAX: usize = 2000;
+
 /// One reader's view of the file.
 pub struct Read<'c> {
     /// The connection to ask on.
@@ -131,17 +134,49 @@ impl Read<'_> {
             young.log(log).map(|young| (young.select(slice), young.may_be_moved(slice)))
         };
         self.both(young, |young| {
-            let (young, in_table) = young.unwrap_or((Vec::new(), true));
+            let (mut young, in_table) = young.unwrap_or((Vec::new(), true));
+            let chosen = self.chosen(log, slice)?.filter(|_| in_table);
+            let mut slice = slice.clone();
+            self.skip((log, chosen.as_ref()), &mut slice, &mut young)?;
             let young_first = if slice.from_end { young.len() } else { 0 };
             let wanted = slice.count_max.saturating_add(1).saturating_sub(young_first);
-            let old = match self.chosen(log, slice)? {
-                Some(chosen) if in_table && wanted > 0 => {
-                    self.select(log, slice, &chosen, wanted)?
-                }
-                _ => Vec::new(),
+            let (old, looked) = match chosen {
+                Some(chosen) if wanted > 0 => self.select(log, &slice, &chosen, wanted)?,
+                _ => (Vec::new(), None),
             };
-            Ok(join(slice, old, young))
+            Ok(match looked {
+                // What is young lies behind, and is reached another time.
+                Some(_) if !slice.from_end => {
+                    Page { looked, complete: false, ..join(&slice, old, Vec::new()) }
+                }
+                Some(_) => Page { looked, complete: false, ..join(&slice, old, young) },
+                None => join(&slice, old, young),
+            })
         })
+    }
+
+    /// Leaves out what a slice leaves out of what is young; what is left of `skip` is of the table.
+    fn skip(
+        &self,
+        (log, chosen): (i64, Option<&Chosen>),
+        slice: &mut Slice,
+        young: &mut Vec<Record>,
+    ) -> Result<(), Trouble> {
+        if slice.skip == 0 {
+            return Ok(());
+        }
+        let in_table = match chosen {
+            // What is young is left out first, or not before all that is in the table.
+            Some(chosen) if !slice.from_end => self.count_in_table(log, slice, chosen)?,
+            _ => 0,
+        };
+        let of_young = slice.skip.saturating_sub(in_table);
+        let of_young = usize::try_from(of_young).unwrap_or(usize::MAX).min(young.len());
+        young.drain(..of_young);
+        if slice.from_end {
+            slice.skip = slice.skip.saturating_sub(of_young as u64);
+        }
+        Ok(())
     }
 
     /// The first records of a slice in the table, in its direction.
@@ -151,24 +186,39 @@ impl Read<'_> {
         slice: &Slice,
         chosen: &Chosen,
         count_max: usize,
-    ) -> Result<Vec<Record>, Trouble> {
+    ) -> Result<(Vec<Record>, Option<Seq>), Trouble> {
         let order = if slice.from_end { "DESC" } else { "ASC" };
         let (index, peer) = chosen.index();
         let mut select = self.sql(&format!(
             "SELECT seq, flags, peer, epoch, sum, stanza FROM records INDEXED BY {index}
              WHERE log = ?1 AND seq BETWEEN ?2 AND ?3 {peer}
                AND (?5 = 0 OR flags & ?5) AND flags & ?6 = 0
-             ORDER BY seq {order} LIMIT ?7"
+             ORDER BY seq {order} LIMIT ?7 OFFSET ?8"
         ))?;
         let Chosen { from, to, peer } = *chosen;
-        let limit = i64::try_from(count_max).unwrap_or(i64::MAX);
-        let mut rows =
-            select.query(params![log, from, to, peer, slice.flags_any, slice.flags_none, limit])?;
+        let limit = if slice.words.is_some() { LOOKED_MAX } else { count_max };
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        // With words the selection is made here, and nobody leaves out anything of it.
+        let skip = if slice.words.is_some() { 0 } else { signed(slice.skip) };
+        let flags = (slice.flags_any, slice.flags_none);
+        let mut rows = select.query(params![log, from, to, peer, flags.0, flags.1, limit, skip])?;
         let mut records = Vec::new();
+        let (mut looked, mut last) = (0_usize, 0);
         while let Some(row) = rows.next()? {
+            looked = looked.saturating_add(1);
+            if let Some(words) = &slice.words {
+                last = row.get::<_, i64>(0)?.unsigned_abs();
+                if !words.are_in(row.get_ref(5)?.as_blob().unwrap_or_default()) {
+                    continue;
+                }
+            }
             records.push(self.record_of(log, row)?);
+            if records.len() >= count_max {
+                return Ok((records, None));
+            }
         }
-        Ok(records)
+        let stopped = slice.words.is_some() && looked >= LOOKED_MAX;
+        Ok((records, stopped.then_some(last)))
     }
 
     /// How many records a slice selects.
@@ -177,19 +227,78 @@ impl Read<'_> {
         let young = |young: &Young| young.log(log).map_or(0, |young| young.count(slice));
         self.both(young, |young| {
             let Some(chosen) = self.chosen(log, slice)? else { return Ok(young) };
-            let (index, peer) = chosen.index();
-            let mut select = self.sql(&format!(
-                "SELECT count(*) FROM records INDEXED BY {index}
-                 WHERE log = ?1 AND seq BETWEEN ?2 AND ?3 {peer}
-                   AND (?5 = 0 OR flags & ?5) AND flags & ?6 = 0"
-            ))?;
-            let Chosen { from, to, peer } = chosen;
-            let old: i64 = select.query_row(
-                params![log, from, to, peer, slice.flags_any, slice.flags_none],
-                |row| row.get(0),
-            )?;
-            Ok(young.saturating_add(old.unsigned_abs()))
+            let old = self.count_in_table(log, slice, &chosen)?;
+            Ok(young.saturating_add(old))
         })
+    }
+
+    /// The peers of a log, each with the place of its last record that has one of these bits. From
+    /// one peer the index leads to the next, and from the end of each to its last record.
+    pub fn peers(
+        &self,
+        table: Table,
+        owner: &Owner,
+        flags_any: u32,
+    ) -> Result<Vec<(Arc<str>, Seq)>, Trouble> {
+        let Some(log) = self.log(table, owner)? else { return Ok(Vec::new()) };
+        let young = |young: &Young| young.log(log).map(|young| young.peers(flags_any));
+        self.both(young, |young| {
+            let mut lasts = young.unwrap_or_default();
+            let mut select = self.sql(
+                "WITH RECURSIVE known (id) AS (
+                   SELECT min(peer) FROM records INDEXED BY by_peer WHERE log = ?1
+                   UNION ALL
+                   SELECT (SELECT min(peer) FROM records INDEXED BY by_peer
+                           WHERE log = ?1 AND peer > known.id)
+                   FROM known WHERE known.id IS NOT NULL)
+                 SELECT id, (SELECT seq FROM records INDEXED BY by_peer
+                             WHERE log = ?1 AND peer = known.id AND (?2 = 0 OR flags & ?2)
+                             ORDER BY seq DESC LIMIT 1)
+                 FROM known WHERE id IS NOT NULL",
+            )?;
+            let mut rows = select.query(params![log, flags_any])?;
+            while let Some(row) = rows.next()? {
+                let Some(place) = row.get::<_, Option<i64>>(1)? else { continue };
+                let damaged = || Trouble::damaged(format_args!("the peers of log {log}"));
+                let name = self.peer_name(row.get(0)?)?.ok_or_else(damaged)?;
+                // What is young lies behind what is in the table.
+                lasts.entry(name).or_insert(place.unsigned_abs());
+            }
+            Ok(lasts.into_iter().collect())
+        })
+    }
+
+    fn count_in_table(&self, log: i64, slice: &Slice, chosen: &Chosen) -> Result<u64, Trouble> {
+        if slice.words.is_some() {
+            return self.count_words(log, slice, chosen);
+        }
+        let (index, peer) = chosen.index();
+        let mut select = self.sql(&format!(
+            "SELECT count(*) FROM records INDEXED BY {index}
+             WHERE log = ?1 AND seq BETWEEN ?2 AND ?3 {peer}
+               AND (?5 = 0 OR flags & ?5) AND flags & ?6 = 0"
+        ))?;
+        let Chosen { from, to, peer } = *chosen;
+        let old: i64 = select
+            .query_row(params![log, from, to, peer, slice.flags_any, slice.flags_none], |row| {
+                row.get(0)
+            })?;
+        Ok(old.unsigned_abs())
+    }
+
+    /// How many records in the table say some words.
+    fn count_words(&self, log: i64, slice: &Slice, chosen: &Chosen) -> Result<u64, Trouble> {
+        let mut chosen = Chosen { from: chosen.from, to: chosen.to, peer: chosen.peer };
+        let (slice, mut count) = (Slice { from_end: false, ..slice.clone() }, 0_u64);
+        loop {
+            let (records, looked) = self.select(log, &slice, &chosen, LOOKED_MAX)?;
+            count = count.saturating_add(records.len() as u64);
+            let end = looked.or_else(|| {
+                records.last().filter(|_| records.len() >= LOOKED_MAX).map(|record| record.seq)
+            });
+            let Some(end) = end else { return Ok(count) };
+            chosen.from = signed(end.saturating_add(1));
+        }
     }
 
     /// One record.
@@ -385,7 +494,7 @@ pub fn join(slice: &Slice, old: Vec<Record>, young: Vec<Record>) -> Page {
     if slice.from_end {
         records.reverse();
     }
-    Page { records, complete }
+    Page { records, complete, looked: None }
 }
 
 /// The value of a row of `tab, key, sum, value`, checked.

@@ -46,7 +46,7 @@ impl Sqlite {
     /// Opens a database file as [`Sqlite::open`] does, with other sizes than the usual ones.
     pub fn open_tuned(path: &Path, tuning: Tuning) -> Result<Self, StoreError> {
         let hold = Hold::take(path)?;
-        let connection = connection::writing(path, tuning.file_bytes_max)?;
+        let connection = connection::writing(path, &tuning)?;
         let young = Arc::new(RwLock::new(recover::young(&connection)?));
         let (known, queue) = (Arc::<Known>::default(), Arc::<Queue>::default());
         let readers = Readers::start(path.into(), known.clone(), young.clone());
@@ -77,7 +77,7 @@ impl Sqlite {
 
     /// The page, if all of it is young: the tail of a log, which is asked for most.
     fn young_page(&self, log: Table, owner: &Owner, slice: &Slice) -> Option<Page> {
-        if self.queue.is_closed() {
+        if self.queue.is_closed() || slice.words.is_some() || slice.skip > 0 {
             return None;
         }
         let log = self.known.log_by_name(log.name, owner)?;
@@ -137,6 +137,16 @@ impl Store for Sqlite {
     fn count<'a>(&'a self, log: Table, owner: &'a Owner, slice: &'a Slice) -> Answer<'a, u64> {
         let (owner, slice) = (owner.clone(), slice.clone());
         Box::pin(self.readers.ask(move |read| read.count(log, &owner, &slice)))
+    }
+
+    fn peers<'a>(
+        &'a self,
+        log: Table,
+        owner: &'a Owner,
+        flags_any: u32,
+    ) -> Answer<'a, Vec<(Arc<str>, Seq)>> {
+        let owner = owner.clone();
+        Box::pin(self.readers.ask(move |read| read.peers(log, &owner, flags_any)))
     }
 
     fn record<'a>(&'a self, log: Table, owner: &'a Owner, seq: Seq) -> Answer<'a, Option<Record>> {

@@ -56,6 +56,8 @@ pub struct Young {
     pub generation: i64,
     logs: AHashMap<i64, YoungLog>,
     bytes: usize,
+    /// Whether the generation that fills has on the disk what is deleted.
+    holds_deleted: bool,
     frozen: Option<VecDeque<i64>>,
 }
 
@@ -81,7 +83,7 @@ impl Young {
     /// Nothing yet.
     pub fn new(version: i64, generation: i64) -> Self {
         let logs = AHashMap::new();
-        Self { version, generation, logs, bytes: 0, frozen: None }
+        Self { version, generation, logs, bytes: 0, holds_deleted: false, frozen: None }
     }
 
     /// What is young in a log.
@@ -112,14 +114,16 @@ impl Young {
                 Op::Amend { log, seq, flags, stanza } => {
                     let Some(state) = self.logs.get_mut(&log) else { continue };
                     state.amend((log, seq), flags, bytes.slice(stanza));
+                    self.holds_deleted = true;
                 }
                 Op::Unflag { log, through, bits } => {
                     let Some(log) = self.logs.get_mut(&log) else { continue };
-                    log.unflag(through, bits);
+                    self.holds_deleted |= log.unflag(through, bits);
                 }
                 Op::Remove { log, from, to } => {
                     let Some(log) = self.logs.get_mut(&log) else { continue };
                     log.remove(from, to);
+                    self.holds_deleted = true;
                 }
             }
         }
@@ -128,6 +132,11 @@ impl Young {
     /// Bytes of the generation that fills.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Whether the generation that fills has on the disk what is deleted.
+    pub fn holds_deleted(&self) -> bool {
+        self.holds_deleted
     }
 
     /// Whether a frozen generation waits to be moved.
@@ -144,6 +153,7 @@ impl Young {
         }
         self.frozen = Some(ids.into());
         self.bytes = 0;
+        self.holds_deleted = false;
         self.generation = self.generation.saturating_add(1);
     }
 
@@ -195,9 +205,11 @@ impl Young {
 }
 
 impl YoungLog {
-    /// The records of a slice, in its direction, with one more than it asks for when there is one.
+    /// The records of a slice, in its direction, with those that it leaves out, and one more than it
+    /// asks for when there is one.
     pub fn select(&self, slice: &Slice) -> Vec<Record> {
-        let one_more = slice.count_max.saturating_add(1);
+        let skip = usize::try_from(slice.skip).unwrap_or(usize::MAX);
+        let one_more = slice.count_max.saturating_add(1).saturating_add(skip);
         let meant = self.meant(slice).map(|(seq, row)| row.record(seq));
         if slice.from_end {
             meant.rev().take(one_more).collect()
@@ -209,6 +221,12 @@ impl YoungLog {
     /// Whether the table may have records of a slice.
     pub fn may_be_moved(&self, slice: &Slice) -> bool {
         self.moved > 0 && slice.after.is_none_or(|after| after < self.moved)
+    }
+
+    /// The peers of records that have one of these bits, each with the place of its last.
+    pub fn peers(&self, flags_any: u32) -> AHashMap<Arc<str>, Seq> {
+        let slice = Slice { flags_any, ..Slice::default() };
+        self.meant(&slice).map(|(seq, row)| (row.peer_name.clone(), seq)).collect()
     }
 
     /// How many records a slice selects.
@@ -224,6 +242,7 @@ impl YoungLog {
             slice.peer.as_ref().is_none_or(|peer| row.peer_name == *peer)
                 && (slice.flags_any == 0 || row.flags & slice.flags_any != 0)
                 && row.flags & slice.flags_none == 0
+                && slice.words.as_ref().is_none_or(|words| words.are_in(&row.stanza))
         })
     }
 
@@ -243,11 +262,12 @@ impl YoungLog {
         self.clear.lower(flags, seq);
     }
 
-    fn unflag(&mut self, through: Seq, bits: u32) {
+    /// Whether a record went.
+    fn unflag(&mut self, through: Seq, bits: u32) -> bool {
         let through = through.min(self.last);
         let from = self.clear.up_to(bits).max(self.moved);
         if from >= through {
-            return;
+            return false;
         }
         let mut gone = Vec::new();
         for (seq, row) in self.rows.range_mut(from.saturating_add(1)..=through) {
@@ -258,10 +278,11 @@ impl YoungLog {
                 gone.push(*seq);
             }
         }
-        for seq in gone {
-            self.rows.remove(&seq);
+        for seq in &gone {
+            self.rows.remove(seq);
         }
         self.clear.raise(bits, through);
+        !gone.is_empty()
     }
 
     fn remove(&mut self, from: Seq, to: Seq) {

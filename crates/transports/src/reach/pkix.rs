@@ -60,8 +60,8 @@ impl<'a> Chain<'a> {
         let own = EndEntityCert::try_from(own).map_err(|error| self.explain(&error))?;
         let rest = self.all.get(1..).unwrap_or_default();
         let now = rules.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        // todo(RFC 6120 §13.7.2): revocation is not looked at; lists and responders of authorities
-        // are on their way out, and certificates live for weeks instead.
+        // todo(RFC 6120 §13.7.2): revocation is not looked at. Authorities close their responders
+        // (OCSP), and certificates live for weeks.
         let algorithms = default_provider().signature_verification_algorithms.all;
         let path = own
             .verify_for_usage(

@@ -20,7 +20,8 @@ use crate::tls::self_signed;
 pub struct Site {
     /// The domain; its certificate lies in the folder of this name.
     pub domain: String,
-    /// Names of its services, as far as they are not one of the usual labels below the domain.
+    /// Names of its services, as far as they are not one of the usual labels below the domain; `*.`
+    /// stands for one label.
     pub services: Vec<String>,
 }
 
@@ -179,19 +180,20 @@ impl Set {
         for (site, identity) in sites.iter().zip(&identities) {
             by_name.insert(ascii(&site.domain), identity.clone());
         }
-        for (site, identity) in sites.iter().zip(&identities) {
-            for name in site.services.iter().map(|name| ascii(name)) {
-                by_name.entry(name).or_insert_with(|| identity.clone());
-            }
-        }
-        for identity in &identities {
-            for name in &identity.certificate.names {
-                let (map, name) = match name.strip_prefix("*.") {
-                    Some(parent) => (&mut by_parent, parent),
-                    None => (&mut by_name, name.as_str()),
-                };
-                map.entry(name.to_owned()).or_insert_with(|| identity.clone());
-            }
+        let services = sites.iter().zip(&identities).flat_map(|(site, identity)| {
+            let names = site.services.iter();
+            names.map(move |name| (name, identity))
+        });
+        let named = identities.iter().flat_map(|identity| {
+            let names = identity.certificate.names.iter();
+            names.map(move |name| (name, identity))
+        });
+        for (name, identity) in services.chain(named) {
+            let (map, name) = match name.strip_prefix("*.") {
+                Some(parent) => (&mut by_parent, parent),
+                None => (&mut by_name, name.as_str()),
+            };
+            map.entry(ascii(name)).or_insert_with(|| identity.clone());
         }
         // A service that no certificate names is still ours: servers reach it by dialback.
         for (site, identity) in sites.iter().zip(&identities) {
@@ -315,7 +317,7 @@ mod tests {
         let scratch = Scratch::new();
         put(scratch.path(), "montague.lit", &["montague.lit", "chat.example.org"]);
         let sites = [
-            site("montague.lit", &["rooms.verona.lit"]),
+            site("montague.lit", &["rooms.verona.lit", "*.irc.verona.lit"]),
             site("capulet.lit", &[]),
             site("bücher.example", &[]),
         ];
@@ -326,6 +328,7 @@ mod tests {
         // Named by the certificate, by the site, or one of the usual services.
         assert_eq!(found("chat.example.org").as_deref(), Some("montague.lit"));
         assert_eq!(found("rooms.verona.lit").as_deref(), Some("montague.lit"));
+        assert_eq!(found("oftc.irc.verona.lit").as_deref(), Some("montague.lit"));
         assert_eq!(found("conference.montague.lit").as_deref(), Some("montague.lit"));
         // A self-signed one has a star.
         assert_eq!(found("anything.capulet.lit").as_deref(), Some("capulet.lit"));

@@ -29,8 +29,10 @@ impl Certificates {
             .offering(call, local)
             .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
         // RFC 6120 §13.7.2, XEP-0368 §3: the domain itself is named, not the host of its records.
-        let name = ServerName::try_from(ascii(remote))
-            .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let name = ascii(remote);
+        // RFC 7622 §3.2: an address of IPv6 stands in brackets.
+        let name = ServerName::try_from(name.trim_matches(['[', ']']).to_owned());
+        let name = name.map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         let mut tls = UnbufferedClientConnection::new(config, name)?;
         let mut incoming = Vec::new();
         let finished = finish(&mut io, &mut tls, &mut incoming).await?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
+use verona_core::store::batch::Write;
 use verona_core::store::error::Fault;
 
 use super::*;
@@ -13,7 +14,7 @@ use crate::scratch::Scratch;
 
 /// Everything is moved at once and in small parts.
 const RESTLESS: Tuning =
-    Tuning { generation_bytes: 3000, step_records: 3, checkpoint_pages: 20, file_bytes_max: 0 };
+    Tuning { generation_bytes: 3000, step_records: 3, checkpoint_pages: 20, ..Tuning::USUAL };
 
 const LOG: Table = Table::log("test.log");
 
@@ -132,6 +133,16 @@ impl Store for Reopened {
         Box::pin(async move { store.record(log, owner, seq).await })
     }
 
+    fn peers<'a>(
+        &'a self,
+        log: Table,
+        owner: &'a Owner,
+        flags_any: u32,
+    ) -> Answer<'a, Vec<(Arc<str>, Seq)>> {
+        let store = self.next();
+        Box::pin(async move { store.peers(log, owner, flags_any).await })
+    }
+
     fn last_seq<'a>(&'a self, log: Table, owner: &'a Owner) -> Answer<'a, Seq> {
         let store = self.next();
         Box::pin(async move { store.last_seq(log, owner).await })
@@ -191,6 +202,76 @@ fn a_database_at_its_limit_is_full_and_what_it_holds_stays() {
         }
     });
     drop(store);
+    assert_eq!(Sqlite::verify(&path), [""; 0]);
+}
+
+/// Retention and retraction mean it: nothing of the text is left in any file.
+#[test]
+fn what_is_deleted_is_in_no_file() {
+    let scratch = Scratch::new().expect("a directory");
+    let path = scratch.path().join("verona.db");
+    let tuning = Tuning { deleted_for: std::time::Duration::ZERO, ..Tuning::USUAL };
+    let holds = |text: &str| {
+        let files = std::fs::read_dir(scratch.path()).expect("the files are listed");
+        let mut files = files.map(|file| std::fs::read(file.expect("a file").path()));
+        files.any(|file| {
+            let file = file.expect("it is read");
+            file.windows(text.len()).any(|window| window == text.as_bytes())
+        })
+    };
+    let owner: Owner = "romeo@montague.lit".into();
+    let fill = |batch: &mut Batch, seqs: std::ops::RangeInclusive<Seq>| {
+        for seq in seqs {
+            let text = if seq % 10 == 3 { "the secret of Juliet " } else { "idle words of a day " };
+            let (peer, stanza) = ("a@b".into(), text.repeat(1 + (seq as usize % 40) * 20).into());
+            batch.append(LOG, &owner, Record { seq, epoch: 1, peer, flags: 1, stanza });
+        }
+    };
+    let forget = |batch: &mut Batch, seqs: std::ops::RangeInclusive<Seq>| {
+        for seq in seqs.filter(|seq| seq % 10 == 3) {
+            let (log, owner, stanza) = (LOG, owner.clone(), "<message/>".into());
+            batch.writes.push(if seq % 20 == 3 {
+                Write::Remove { log, owner, seq }
+            } else {
+                Write::Amend { log, owner, seq, flags: 1, stanza }
+            });
+        }
+    };
+    // Young and old, at once and later.
+    for (seqs, ages) in [(1..=400, true), (401..=800, false)] {
+        let store = Sqlite::open_tuned(&path, tuning).expect("the store opens");
+        block_on(async {
+            let mut batch = Batch::new();
+            fill(&mut batch, seqs.clone());
+            store.submit(batch).await.expect("it is settled");
+        });
+        assert!(holds("the secret of Juliet"), "the test looks where it was");
+        if ages {
+            drop(store);
+            let moving = Tuning { generation_bytes: 1, ..tuning };
+            let store = Sqlite::open_tuned(&path, moving).expect("the store opens");
+            block_on(async {
+                for _ in 0..40 {
+                    store.submit(Batch::new()).await.expect("it is settled");
+                }
+            });
+            drop(store);
+        } else {
+            drop(store);
+        }
+        let store = Sqlite::open_tuned(&path, tuning).expect("the store opens");
+        block_on(async {
+            let mut batch = Batch::new();
+            forget(&mut batch, seqs);
+            store.submit(batch).await.expect("it is settled");
+            for _ in 0..40 {
+                store.submit(Batch::new()).await.expect("it is settled");
+            }
+            store.close().await;
+        });
+        drop(store);
+        assert!(!holds("the secret of Juliet"));
+    }
     assert_eq!(Sqlite::verify(&path), [""; 0]);
 }
 

@@ -140,6 +140,25 @@ async fn what_is_wrong_is_told_in_plain_words() {
 }
 
 #[tokio::test]
+async fn a_reload_trusts_whom_the_files_name_now() {
+    let world = world(Zone::default(), None).await;
+    let tybalt = Authority::new("Tybalt's CA");
+    let scratch = Scratch::new();
+    let file = tybalt.file(&scratch);
+    let settings = Settings { trust: vec![file.clone()], ..Settings::default() };
+    let (of_prince, of_tybalt) =
+        ([world.prince.sign(params(&["montague.lit"]))], [tybalt.sign(params(&["montague.lit"]))]);
+    world.network.reload(&settings).expect("the file is right");
+    assert!(world.judge(&of_tybalt, "montague.lit").await.is_ok());
+    assert!(world.judge(&of_prince, "montague.lit").await.is_err());
+    // What cannot be read changes nothing.
+    std::fs::write(&file, "torn").expect("written");
+    let told = world.network.reload(&settings).expect_err("no certificate");
+    assert!(told.contains("authority.pem (trust in [s2s]): holds no certificate"), "{told}");
+    assert!(world.judge(&of_tybalt, "montague.lit").await.is_ok());
+}
+
+#[tokio::test]
 async fn servers_may_call_with_a_certificate_of_servers_or_of_clients() {
     let world = world(Zone::default(), None).await;
     for usages in [
