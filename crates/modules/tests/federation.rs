@@ -37,7 +37,6 @@ const CONVERSATIONS: &[&str] = &[
     "presence-probe",
     "subscription",
     "subscription-cancelled",
-    "subscription-ended",
     "subscription-nobody",
     "subscription-offline",
     "subscription-preapproval",
