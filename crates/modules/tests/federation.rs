@@ -36,10 +36,8 @@ const CONVERSATIONS: &[&str] = &[
     "presence-directed",
     "presence-probe",
     "subscription",
-    "subscription-cancelled",
     "subscription-nobody",
     "subscription-offline",
-    "subscription-preapproval",
     "vcard",
 ];
 
