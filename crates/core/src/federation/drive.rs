@@ -73,9 +73,8 @@ async fn wait(server: &Arc<Server>, route: &Arc<Route>) {
     loop {
         let again = route.again.notified();
         expire(server, route);
-        if let Some(Lost::Theirs(id, until)) = route.take_lost_of_theirs() {
+        if let Some(until) = route.waits_for_peer() {
             let left = until.saturating_duration_since(Instant::now());
-            route.park(Lost::Theirs(id, until));
             if timeout(left, again).await.is_err() {
                 server.reclaim(route);
             }
@@ -107,11 +106,8 @@ fn expiry(server: &Server, route: &Route) -> Duration {
 
 /// Sends back what has waited for too long; then it is too late for a lost stream as well.
 fn expire(server: &Arc<Server>, route: &Arc<Route>) {
-    if let Some(Lost::Ours(managed, until)) = route.take_lost_of_ours() {
-        match until > Instant::now() {
-            true => route.park(Lost::Ours(managed, until)),
-            false => server.give_back_managed(*managed),
-        }
+    if let Some(Lost::Ours(managed, _)) = route.take_lost_for_good() {
+        server.give_back_managed(*managed);
     }
     let terms = server.federation.terms().clone();
     let now = server.clock.now_micros();
@@ -140,6 +136,8 @@ async fn attempt(server: &Arc<Server>, route: &Arc<Route>) {
         _ => (None, None),
     };
     let begun = Instant::now();
+    // What takes too long is dropped, with all that it holds.
+    let copy = former.clone();
     let establishing: BoxFuture<'_, Attempt> = Box::pin(establish(server, &route.pair, former));
     let limit = Duration::from_secs(ESTABLISH_SECS);
     match timeout(limit, establishing).await {
@@ -160,6 +158,9 @@ async fn attempt(server: &Arc<Server>, route: &Arc<Route>) {
             failed(server, route, &failure);
         }
         Err(_) => {
+            if let (Some(managed), Some(until)) = (copy, until) {
+                route.park(Lost::Ours(managed, until));
+            }
             let condition = Condition::RemoteServerTimeout;
             let steps = vec!["the server takes too long to negotiate".to_owned()];
             failed(server, route, &Failure { condition, retry: true, steps });

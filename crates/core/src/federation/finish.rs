@@ -90,15 +90,14 @@ impl Session {
                 }
             }
             Role::Receiving => {
-                if !managed.unacked.is_empty() {
-                    let until = Instant::now() + secs(THEIRS_RESUMES_SECS);
-                    for route in &self.routes {
-                        route.park(Lost::Theirs(managed.id.clone(), until));
-                    }
-                }
+                let waits = !managed.unacked.is_empty();
+                let (id, until) = (managed.id.clone(), Instant::now() + secs(THEIRS_RESUMES_SECS));
                 let server = self.server.clone();
                 let expired = Box::new(move |managed: Managed| server.give_back_managed(managed));
                 self.server.streams.resumable.fall_asleep(&pair, *managed, expired);
+                for route in self.routes.iter().filter(|_| waits) {
+                    route.park(Lost::Theirs(id.clone(), until));
+                }
             }
         }
     }

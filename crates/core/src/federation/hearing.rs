@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 
-use verona_xml::{Element, Frame};
+use verona_xml::Frame;
 use verona_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
 use verona_xmpp::ns;
 use verona_xmpp::stanza::{IqType, Kind, NotAStanza, Stanza};
@@ -83,25 +83,6 @@ impl Session {
             trail.bounce(&back, &StanzaError::new(Condition::InternalServerError));
             server.carry_out(trail)
         }))
-    }
-
-    /// A stanza that came before the stream stood in full.
-    pub(super) fn early(&mut self, element: Element<'_>) {
-        let Ok(stanza) = Stanza::parse(&element.to_text(ns::SERVER)) else { return };
-        match self.hand_in(stanza) {
-            Ok(Step::Done(kept)) => self.handled(kept),
-            Ok(Step::Later(later)) => {
-                // They are few and come before all others.
-                let before = self.later.take();
-                self.later = Some(Box::pin(async move {
-                    if let Some(before) = before {
-                        before.await;
-                    }
-                    later.await
-                }));
-            }
-            Err(_) => {}
-        }
     }
 }
 

@@ -222,10 +222,19 @@ impl Route {
         inner.lost.take_if(|lost| matches!(lost, Lost::Ours(..)))
     }
 
-    /// The same, if the peer opened it.
-    pub fn take_lost_of_theirs(&self) -> Option<Lost> {
+    /// The same, when resuming it has been tried for long enough.
+    pub fn take_lost_for_good(&self) -> Option<Lost> {
         let mut inner = self.inner.lock();
-        inner.lost.take_if(|lost| matches!(lost, Lost::Theirs(..)))
+        let now = Instant::now();
+        inner.lost.take_if(|lost| matches!(lost, Lost::Ours(_, until) if *until <= now))
+    }
+
+    /// Until when the peer is waited for to resume a stream of its own.
+    pub fn waits_for_peer(&self) -> Option<Instant> {
+        match &self.inner.lock().lost {
+            Some(Lost::Theirs(_, until)) => Some(*until),
+            _ => None,
+        }
     }
 
     /// Forgets what the peer has got or what was given back to its sender.

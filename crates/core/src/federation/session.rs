@@ -122,6 +122,10 @@ pub async fn run(server: Arc<Server>, established: Established) -> bool {
 impl Session {
     pub(super) fn new(server: Arc<Server>, established: Established) -> Self {
         let Established { wire, scanner, unread, id, role, dialbacks, bidi, .. } = established;
+        // What came before the stream stood in full comes first, by the way of all others.
+        let early = established.early.iter().map(|tree| tree.root().to_text(scanner.default_ns()));
+        let mut rest = early.collect::<String>().into_bytes();
+        rest.extend_from_slice(&unread);
         let peer = Peer::new(id, role, wire.peer(), bidi);
         let now = Instant::now();
         let hold = (bidi && role == Role::Receiving).then_some(now);
@@ -134,7 +138,7 @@ impl Session {
             dialbacks,
             takes: established.takes,
             routes: SmallVec::new(),
-            rest: unread,
+            rest,
             output: Output::default(),
             answers_bytes: 0,
             later: None,
@@ -156,9 +160,6 @@ impl Session {
         session.managed = established.managed;
         if established.resumed {
             session.resend();
-        }
-        for tree in &established.early {
-            session.early(tree.root());
         }
         session
     }

@@ -48,7 +48,9 @@ impl Session {
             if self.is_leaving {
                 return Some(End::Closed);
             }
-            self.times.hold = None;
+            if self.times.hold.is_some() && self.resuming.is_none() {
+                self.reclaim();
+            }
             let next = tokio::time::Instant::now() + Duration::from_secs(STREAM_TICK_SECS);
             self.tick.as_mut().reset(next);
             if let Some(end) = self.look_after() {
