@@ -76,13 +76,16 @@ impl Session {
 
     /// The connection is gone: what may be resumed is kept for that (XEP-0198 §5).
     fn sleep(&mut self, pair: Pair) {
-        let Some(managed) = self.managed.take().filter(|managed| managed.resume_secs > 0) else {
+        // One that the peer has not granted yet is no different from none, but for what it counts.
+        let Some(managed) = self.managed.take_if(|managed| managed.resume_secs > 0) else {
             return self.give_back(&End::Gone);
         };
         let secs = |most: u64| Duration::from_secs(u64::from(managed.resume_secs).min(most));
         match self.place.peer.role {
             Role::Initiating => {
-                let Some(route) = self.routes.first() else { return };
+                let Some(route) = self.routes.first() else {
+                    return self.server.give_back_managed(*managed);
+                };
                 // A peer that may send on this stream may have something for us in it.
                 if !managed.unacked.is_empty() || self.place.peer.bidi {
                     let until = Instant::now() + secs(OURS_RESUMES_SECS);
