@@ -344,8 +344,8 @@ pub const STREAM_ANSWER_SECS: u64 = 30;
 /// Seconds for which a stream that is closed waits for the peer's end of it.
 pub const STREAM_CLOSE_SECS: u64 = 3;
 
-/// Seconds for which the server that opened a bidirectional stream may say that it goes on with an
-/// older one before anything is sent to it.
+/// Seconds for which a peer may say how it counts, or that it goes on with an older stream, before
+/// anything is sent to it: about a round trip.
 pub const STREAM_HOLD_SECS: u64 = 2;
 
 /// Seconds below which a stream that came to nothing is no better than none.

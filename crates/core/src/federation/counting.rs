@@ -29,12 +29,14 @@ impl Session {
             (Command::Enable(secs), None) if receiving => self.enable(secs),
             (Command::Resume(Some((id, h))), None) if receiving => self.resume(id, h),
             (Command::Enabled { id, secs }, Some(managed)) if !receiving => {
+                self.times.hold = None;
                 if let Some(id) = id {
                     managed.id = id;
                     managed.resume_secs = secs;
                 }
             }
             (Command::Failed(_), Some(_)) if !receiving => {
+                self.times.hold = None;
                 if let Some(managed) = self.managed.take() {
                     self.unproven.adopt(*managed);
                 }

@@ -86,8 +86,8 @@ pub(super) struct Times {
     pub(super) asked: Option<Instant>,
     /// Our end of the stream was sent.
     pub(super) closing: Option<Instant>,
-    /// Until then a peer that opened the stream may say that it goes on with another, and nothing is
-    /// sent (XEP-0198 §5).
+    /// Since then it is waited for what the peer says of counting, and nothing is sent: it may go on
+    /// with another stream (XEP-0198 §5).
     pub(super) hold: Option<Instant>,
 }
 
@@ -128,7 +128,10 @@ impl Session {
         rest.extend_from_slice(&unread);
         let peer = Peer::new(id, role, wire.peer(), bidi);
         let now = Instant::now();
-        let hold = (bidi && role == Role::Receiving).then_some(now);
+        // Sent before the peer has said under what it may be resumed, a stanza would come twice or not
+        // at all when the connection breaks: nobody could tell whether it has arrived.
+        let unnamed = established.managed.as_ref().is_some_and(|managed| managed.id.is_empty());
+        let hold = (unnamed || (bidi && role == Role::Receiving)).then_some(now);
         let secs = if hold.is_some() { STREAM_HOLD_SECS } else { STREAM_TICK_SECS };
         let mut session = Self {
             place: server.federation.streams.enter(peer),
