@@ -1,7 +1,7 @@
 """Clients as the scenario sees them.
 
-A bot is a process that reads commands, a line each (`add JID`, `allow JID`, `say JID TEXT`, `quit`),
-and tells what it sees, a line each:
+A bot is a process that reads commands, a line each (`add JID`, `allow JID`, `say JID TEXT`, `quit`;
+some `push JID NODE` and `serve HOST`), and tells what it sees, a line each:
 
     online FULL_JID MECHANISM TLS
     roster JID SUBSCRIPTION          of each item that came, by result or push
@@ -9,6 +9,9 @@ and tells what it sees, a line each:
     asked JID                        a request to subscribe
     message JID live|STAMP TEXT      the stamp of XEP-0203 if there is one
     registered                       with the invitation it was started with
+    pushing NODE
+    serving
+    notified NODE FIELD=VALUE...
     failed REASON
     closed
 
@@ -181,6 +184,20 @@ class Slixmpp(Bot):
         self.events.expect("read")
         lines = [line.split(" ", 2) for line in self.events.history]
         return [(line[1], line[2]) for line in lines if line[0] == "archived"]
+
+    def push_to(self, jid, node):
+        self.write(f"push {jid} {node}")
+        self.events.expect("pushing", node)
+
+    def serve(self, host):
+        """Is a push service from now on, for accounts of this host."""
+        self.write(f"serve {host}")
+        self.events.expect("serving")
+
+    def notified(self, node, fields):
+        _, _, told = self.events.expect("notified", node, None)
+        if told != fields:
+            raise Failure(f"{self.events.name} was told {told}")
 
 
 class Aioxmpp(Bot):

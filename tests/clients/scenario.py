@@ -41,8 +41,10 @@ class Scenario:
         return passed
 
     def steps(self):
+        may_push = hasattr(self.client, "push_to")
         return [self.log_in, *self.invitations(), self.subscribe_both_ways, self.chat_both_ways,
-                self.reach_two_devices, self.keep_messages_over_a_restart, self.leave_in_sight]
+                *([self.wake_by_push] if may_push else []), self.reach_two_devices,
+                self.keep_messages_over_a_restart, self.leave_in_sight]
 
     def invitations(self):
         may = getattr(self.client, "registers", False) and hasattr(self.server, "invite")
@@ -109,6 +111,26 @@ class Scenario:
         chamber.hears(self.romeo_jid, "By whose direction?")
         self.leave(chamber)
         self.romeo.sees(chamber.full, "unavailable")
+
+    def wake_by_push(self):
+        "who is away is notified by the service of the app, once for each message"
+        shop_jid = f"shop-{self.name}@{DOMAIN}"
+        self.server.add_account(shop_jid, PASSWORD)
+        shop = self.enter(shop_jid, "app")
+        shop.serve(DOMAIN)
+        self.juliet.push_to(shop.full, "phone")
+        self.leave(self.juliet)
+        self.romeo.sees(self.juliet.full, "unavailable")
+        summary = "FORM_TYPE=urn:xmpp:push:summary message-count="
+        for count, line in enumerate(["O, speak again", "bright angel"], 1):
+            self.romeo.say(self.juliet_jid, line)
+            shop.notified("phone", f"{summary}{count}")
+        self.juliet = self.enter(self.juliet_jid, "balcony")
+        self.juliet.hears_late(self.romeo_jid, "O, speak again")
+        self.juliet.hears_late(self.romeo_jid, "bright angel")
+        self.romeo.sees(self.juliet.full)
+        self.juliet.sees(self.romeo.full)
+        self.leave(shop)
 
     def keep_messages_over_a_restart(self):
         "messages to who is away wait, through a restart, in order and stamped; the roster stays"

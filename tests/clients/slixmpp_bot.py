@@ -11,6 +11,13 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import slixmpp
+from slixmpp.xmlstream import ET
+from slixmpp.xmlstream.handler import Callback
+from slixmpp.xmlstream.matcher import MatchXPath
+
+PUSH = "{urn:xmpp:push:0}"
+PUBSUB = "{http://jabber.org/protocol/pubsub}"
+FORM = "{jabber:x:data}"
 
 
 def tell(*words):
@@ -120,8 +127,28 @@ class Bot(slixmpp.ClientXMPP):
             self.send_message(mto=words[1], mbody=words[2], mtype="chat")
         elif words[0] == "archive":
             asyncio.ensure_future(self.read_archive(words[1]))
+        elif words[0] == "push":
+            asyncio.ensure_future(self.push(words[1], words[2]))
+        elif words[0] == "serve":
+            self.register_handler(Callback(
+                "notifications", MatchXPath("{jabber:client}iq/" + PUBSUB + "pubsub"), self.notified))
+            self.send_presence(pto=words[1])
+            tell("serving")
         else:
             self.disconnect()
+
+    async def push(self, jid, node):
+        iq = self.make_iq_set()
+        iq.append(ET.Element(PUSH + "enable", {"jid": jid, "node": node}))
+        await iq.send()
+        tell("pushing", node)
+
+    def notified(self, iq):
+        publish = iq.xml.find(f"{PUBSUB}pubsub/{PUBSUB}publish")
+        form = publish.find(f"{PUBSUB}item/{PUSH}notification/{FORM}x")
+        fields = {f.get("var"): f.findtext(FORM + "value") for f in form.iter(FORM + "field")}
+        iq.reply().send()
+        tell("notified", publish.get("node"), *(f"{k}={v}" for k, v in sorted(fields.items())))
 
 
 def read_line():

@@ -1,6 +1,7 @@
 //! A session as everybody else sees it: who it is, and its mailbox.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use verona_xmpp::jid::Jid;
@@ -17,24 +18,29 @@ pub struct Link {
     pub jid: Jid,
     /// What waits to be written.
     pub mailbox: Mailbox,
+    /// When the session began, or was found after a restart.
+    since: Instant,
     /// Server uptime in seconds when the peer was last heard.
     heard_secs: AtomicU32,
     /// Server uptime in seconds when an acknowledgement was asked for that has not come; 0: none.
     asked_secs: AtomicU32,
     /// The id of its stream, or of the last one that it had.
     stream: Mutex<Box<str>>,
+    /// How often it was heard, modulo 2^32.
+    heard_times: AtomicU32,
 }
 
 impl Link {
     /// The shared half of a new session.
     pub fn new(jid: Jid, now_secs: u32) -> Self {
-        let stream = Mutex::new(NO_STREAM.into());
         Self {
             jid,
             mailbox: Mailbox::default(),
+            since: Instant::now(),
             heard_secs: now_secs.into(),
             asked_secs: 0.into(),
-            stream,
+            stream: Mutex::new(NO_STREAM.into()),
+            heard_times: 0.into(),
         }
     }
 
@@ -62,6 +68,18 @@ impl Link {
     /// Notes that the peer was heard now, in seconds of server uptime.
     pub fn heard(&self, now_secs: u32) {
         self.heard_secs.store(now_secs, Ordering::Relaxed);
+        self.heard_times.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often the peer was heard so far, modulo 2^32: who compares it with what it was learns
+    /// whether the peer was heard since.
+    pub fn heard_times(&self) -> u32 {
+        self.heard_times.load(Ordering::Relaxed)
+    }
+
+    /// How long ago the session began, or was found after a restart, in microseconds.
+    pub fn age_micros(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Notes that the peer was asked for an acknowledgement now.

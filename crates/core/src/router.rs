@@ -93,8 +93,7 @@ impl Server {
     pub(crate) fn route(self: &Arc<Self>, stanza: Stanza, trail: &mut Trail) -> Need {
         let Some(to) = stanza.to() else { return Need::Nothing };
         let Some(host) = self.host(to.domain()) else {
-            // RFC 6120 §10.4: federation and components come behind this line.
-            trail.bounce(&stanza, &StanzaError::new(Condition::RemoteServerNotFound));
+            self.send_abroad(stanza, trail);
             return Need::Nothing;
         };
         if to.local().is_none() {

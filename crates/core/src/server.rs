@@ -22,6 +22,8 @@ use crate::account::directory::Directory;
 use crate::account::state::{PartSpec, State};
 use crate::clock::Clock;
 use crate::hooks::command::{Command, Execution};
+
+use crate::federation::table::Federation;
 use crate::hooks::decision::{Delivery, Direction, Keep, Verdict};
 use crate::hooks::manifest::Manifest;
 use crate::hooks::notes::Notes;
@@ -41,6 +43,9 @@ use crate::stanza_id::StanzaIds;
 use crate::store::Store;
 use crate::store::error::{Fault, StoreError};
 use crate::stream::management::Managed;
+use crate::stream::user_agent::UserAgent;
+
+use crate::stream::server::state::ServerStreams;
 
 /// A running server.
 pub struct Server {
@@ -66,6 +71,10 @@ pub struct Server {
     pub logins: LoginGuard,
     /// Requests of the server itself that are not answered yet.
     pub questions: Questions,
+    /// Domains elsewhere.
+    pub federation: Federation,
+    /// What streams with other servers share.
+    pub streams: Arc<ServerStreams>,
     /// What entities announced that they can do.
     pub known_features: KnownFeatures,
     hosts: ArcSwap<Hosts>,
@@ -106,6 +115,8 @@ impl Server {
             sleepers: Sleepers::default(),
             logins: LoginGuard::default(),
             questions: Questions::default(),
+            federation: Federation::default(),
+            streams: Arc::new(ServerStreams::new(&identity.secret)),
             known_features: KnownFeatures::default(),
             hosts: ArcSwap::from_pointee(hosts.collect()),
             policy: ArcSwap::from_pointee(policy),
@@ -292,6 +303,7 @@ pub struct Registry {
     pub(crate) nonzas: Vec<(&'static str, &'static str, Hearing)>,
     pub(crate) inline: Vec<(&'static str, &'static str, Inlining)>,
     pub(crate) bound: Vec<Bounding>,
+    pub(crate) logins: Vec<Greeting>,
     /// What modules keep in memory with each account.
     pub parts: Vec<PartSpec>,
 }
@@ -309,6 +321,7 @@ pub(crate) type Executing = Box<dyn Fn(Request) -> Execution + Send + Sync>;
 pub(crate) type Describing = Box<dyn Fn(&mut Writer) + Send + Sync>;
 pub(crate) type Hearing = Box<dyn Fn(&Seat) + Send + Sync>;
 pub(crate) type Inlining = Box<dyn Fn(&mut Inline<'_>) + Send + Sync>;
+pub(crate) type Greeting = Box<dyn Fn(&Login<'_>) + Send + Sync>;
 pub(crate) type Bounding = Box<dyn Fn(Arc<Server>, Seat) -> Answer + Send + Sync>;
 
 /// A command that a module offers.
@@ -432,6 +445,18 @@ pub struct Inline<'a> {
     pub request: Element<'a>,
     /// Where an answer may be written.
     pub answer: &'a mut Writer,
+}
+
+/// A login by a client that says who it is (XEP-0388 §2.3); it has no resource yet.
+pub struct Login<'a> {
+    /// The server.
+    pub server: &'a Arc<Server>,
+    /// The account.
+    pub account: &'a Arc<Account>,
+    /// What the client tells of itself.
+    pub agent: &'a UserAgent,
+    /// With a token, not with the password (XEP-0484).
+    pub by_token: bool,
 }
 
 /// An IQ on a stream that is not logged in.

@@ -37,6 +37,9 @@ pub struct Trail {
     pub crowded: Option<Arc<Link>>,
     /// The session that the stanza in hand came from.
     pub origin: Option<Arc<Link>>,
+    /// The source serves many, so it does not wait for one slow reader: what that cannot take goes
+    /// back.
+    pub is_hurried: bool,
 }
 
 /// Stanzas in the order in which they are to be routed. One that is for many is held once: each copy
@@ -187,7 +190,7 @@ impl Trail {
     }
 
     fn note(&mut self, link: &Arc<Link>, put: Put) -> Put {
-        if put == Put::Crowded {
+        if put == Put::Crowded && !self.is_hurried {
             self.crowded = Some(link.clone());
         }
         put

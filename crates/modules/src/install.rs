@@ -7,9 +7,12 @@ use verona_core::hooks::{
 use verona_core::server::Host;
 
 use crate::access::blocking::Blocking;
+use crate::archive::inbox::Inbox;
 use crate::archive::mam::Mam;
 use crate::devices::carbons::Carbons;
 use crate::devices::client_state::ClientState;
+use crate::devices::clients::Clients;
+use crate::devices::push::Push;
 use crate::entity::caps::Caps;
 use crate::entity::commands::Commands;
 use crate::entity::contact::Contact;
@@ -85,8 +88,11 @@ modules! {
     Offline,
     Hints,
     Mam,
+    Inbox,
     Carbons,
     ClientState,
+    Push,
+    Clients,
 }
 
 /// Makes a host with all modules as they are by default.

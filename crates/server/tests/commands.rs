@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Write};
+use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -21,6 +22,22 @@ const CONFIG: &str = r#"
     https = []
     component = []
 "#;
+
+/// The config with a name server that knows nothing, so that nothing leaves this machine.
+fn config_with_dns() -> String {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let address = socket.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        let mut bytes = [0; 512];
+        while let Ok((length, peer)) = socket.recv_from(&mut bytes) {
+            // RFC 1035 §4.1.1: an answer, and its code is "server failure".
+            bytes[2] |= 0x80;
+            bytes[3] = 0x82;
+            let _ = socket.send_to(&bytes[..length], peer);
+        }
+    });
+    format!("{CONFIG}\n[dns]\nservers = [\"{address}\"]\n")
+}
 
 /// A directory with a config.
 struct Site {
@@ -275,7 +292,8 @@ fn accounts_are_refused_in_the_same_words_with_and_without_a_server() {
 
 #[test]
 fn check_finds_what_only_a_module_knows_to_be_wrong() {
-    let site = Site::new(&format!("{CONFIG}\n[modules.version]\noss = true\n"));
+    let config = config_with_dns();
+    let site = Site::new(&format!("{config}\n[modules.version]\noss = true\n"));
     let output = site.run("check", "");
     assert_eq!(output.status.code(), Some(1));
     let told = String::from_utf8(output.stdout).expect("text");
@@ -374,8 +392,11 @@ fn the_service_manager_hears_of_start_and_end() {
 
 #[test]
 fn check_ends_with_one_when_something_is_wrong() {
-    let site = Site::new(CONFIG);
-    assert!(site.said("check", "").contains("0 errors"));
+    let site = Site::new(&config_with_dns());
+    let told = site.said("check", "");
+    assert!(told.contains("0 errors"), "{told}");
+    let dns = "DNS montague.lit for clients: cannot be looked up: the DNS server answers";
+    assert!(told.contains(dns), "{told}");
     let folder = site.dir.join("data/certs/montague.lit");
     fs::create_dir_all(&folder).expect("made");
     fs::write(folder.join("fullchain.pem"), "torn").expect("written");

@@ -169,7 +169,7 @@ async fn the_log_names_stream_and_account_from_login_to_end() {
     let log = fortress.log();
     for (event, account) in [
         (" logged in ", format!("account={} ", who.bare())),
-        (" stream ended ", format!("jid={}/{} ", who.bare(), who.resource)),
+        (" stream ended ", format!("account={} resource={:?} ", who.bare(), who.resource)),
         (" login failed ", "account=".to_owned()),
     ] {
         let line = log.lines().find(|line| line.contains(event)).expect(event);

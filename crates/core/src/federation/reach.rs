@@ -49,6 +49,8 @@ pub struct Dialled {
     pub wire: Box<dyn Wire>,
     /// Where it leads.
     pub target: Target,
+    /// Each step with its outcome, for log, status and check.
+    pub steps: Vec<String>,
 }
 
 /// Where a domain's server was found.
@@ -93,6 +95,16 @@ pub enum ProvenBy {
     Dane,
     /// A document on the domain's web server (RFC 7711).
     Posh,
+}
+
+impl fmt::Display for ProvenBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pkix => "by an authority that is trusted here",
+            Self::Dane => "by its domain's signed DNS (DANE)",
+            Self::Posh => "by its domain's web server (POSH)",
+        })
+    }
 }
 
 /// Why a certificate does not prove a domain, in words for the operator.

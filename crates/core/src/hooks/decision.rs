@@ -45,6 +45,8 @@ pub struct Keep {
     pub offline: bool,
     /// It belongs into the archive.
     pub archive: bool,
+    /// In the archive it counts as words, not as something beside them (XEP-0430 §4).
+    pub instant: bool,
 }
 
 /// Where an inbound stanza goes.

@@ -14,7 +14,7 @@ pub mod settings;
 pub mod vouch;
 
 pub use crate::host::HostSettings;
-pub use crate::server::{BeforeLogin, Change, Inline, Offering, Passage, Registry, Request};
+pub use crate::server::{BeforeLogin, Change, Inline, Login, Offering, Passage, Registry, Request};
 pub use command::{Command, Outcome};
 pub use decision::{Delivery, Direction, Keep, Phase, Verdict};
 pub use fault::ConfigError;

@@ -17,8 +17,8 @@ use crate::hooks::place::{Stage, Target};
 use crate::hooks::reply::{Answer, IqResult};
 use crate::hooks::vouch::{Asking, Voucher};
 use crate::server::{
-    Answering, BeforeLogin, Bounding, Change, Commanding, Host, Inline, Key, Offering, Passage,
-    Registering, Registry, Request, Seat, Server,
+    Answering, BeforeLogin, Bounding, Change, Commanding, Host, Inline, Key, Login, Offering,
+    Passage, Registering, Registry, Request, Seat, Server,
 };
 use crate::store::shape::Table;
 
@@ -209,6 +209,12 @@ impl<'a, M: Send + Sync + 'static> Hooks<'a, M> {
         self.registry.bound.push(boxed);
     }
 
+    /// Hears of a login by a client that says who it is (XEP-0388 §2.3).
+    pub fn login(&mut self, greet: fn(&M, &Login<'_>)) {
+        let module = self.module.clone();
+        self.registry.logins.push(Box::new(move |login| greet(&module, login)));
+    }
+
     /// Keeps a value in memory with each account, made from the entries of the manifest's `loaded`
     /// tables; an account without entries has none.
     pub fn part<P: Part>(&mut self) {
@@ -326,6 +332,13 @@ impl Registry {
             }
         }
         None
+    }
+
+    /// Tells the modules of a login.
+    pub fn logged_in(&self, login: &Login<'_>) {
+        for greet in &self.logins {
+            greet(login);
+        }
     }
 
     /// Writes what modules add to disco#info.

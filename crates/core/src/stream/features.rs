@@ -9,6 +9,7 @@ use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
 use verona_xmpp::sasl::binding::{ChannelBinding, Offer};
 use verona_xmpp::sasl::context::{Context, Peer};
+use verona_xmpp::sasl::hash::Hash;
 use verona_xmpp::sasl::mechanism::Mechanism;
 use verona_xmpp::sasl::token::TokenMechanism;
 use verona_xmpp::stanza::{IqType, Stanza};
@@ -22,6 +23,11 @@ use crate::stream::open::Open;
 const NS_CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";
 /// The namespace of tokens (XEP-0484).
 pub const NS_FAST: &str = "urn:xmpp:fast:0";
+/// The namespace of upgrades to other mechanisms (XEP-0480).
+pub const NS_UPGRADE: &str = "urn:xmpp:sasl:upgrade:0";
+/// The upgrades, and to what each leads. None leads to SHA-1, which nobody should go back to.
+pub const UPGRADES: [(&str, Hash); 2] =
+    [("UPGR-SCRAM-SHA-256", Hash::Sha256), ("UPGR-SCRAM-SHA-512", Hash::Sha512)];
 const NS_IQ_AUTH: &str = "http://jabber.org/features/iq-auth";
 const NS_ROSTER_VERSIONS: &str = "urn:xmpp:features:rosterver";
 const NS_PRE_APPROVAL: &str = "urn:xmpp:features:pre-approval";
@@ -138,7 +144,13 @@ fn authentication(host: &Host, offers: &Offers, writer: &mut Writer) {
         writer.start("mechanism", NS_FAST).text(mechanism.name()).end();
     }
     writer.end();
-    writer.end().end();
+    writer.end();
+    // XEP-0480 §2.1: whoever the client is: which of them an account still needs is nobody's business
+    // before a login.
+    for (task, _) in UPGRADES {
+        writer.start("upgrade", NS_UPGRADE).text(task).end();
+    }
+    writer.end();
 }
 
 /// The features of a stream before a resource is bound.

@@ -35,8 +35,8 @@ pub enum Command {
     Account(Account),
     /// Invite somebody to make an account: a link, and a QR code of it.
     Invite(Invite),
-    /// Look at config, certificates, ports, disk and clock; say what mends what is wrong.
-    Check(Json),
+    /// Look at config, certificates, DNS, ports, disk and clock; say what mends what is wrong.
+    Check(Check),
     /// Show the config.
     #[command(subcommand)]
     Config(Config),
@@ -51,6 +51,22 @@ pub enum Command {
 /// How the outcome is written.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Json {
+    /// Write JSON, for scripts.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is checked.
+#[derive(Args, Clone, Debug)]
+pub struct Check {
+    /// Instead, let the running server try a federation with this domain; tells each step.
+    #[arg(long, value_name = "DOMAIN")]
+    pub federate: Option<String>,
+
+    /// The domain of this server that tries it; without one: the first.
+    #[arg(long, value_name = "DOMAIN", requires = "federate")]
+    pub host: Option<String>,
+
     /// Write JSON, for scripts.
     #[arg(long)]
     pub json: bool,

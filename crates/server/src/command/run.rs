@@ -31,7 +31,7 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     let config = load(cli.config);
     let command = match cli.command {
-        Command::Check(args) => return check::run(config, args),
+        Command::Check(args) => return check::run(config, &args),
         // The reference is of the program, not of a file.
         Command::Config(args::Config::Show(Show { reference: true, .. })) => {
             return print(&reference());
