@@ -315,6 +315,10 @@ pub const ROUTES_MAX: usize = 20_000;
 /// Seconds after which a route that nobody uses is forgotten.
 pub const ROUTE_IDLE_SECS: u32 = 60 * 60;
 
+/// Tries in a row that fail before another server counts as gone, and with it all who are there: about
+/// half a minute, in which a server that is restarted comes back.
+pub const ROUTE_GONE_TRIES: u32 = 6;
+
 /// How much more may wait while a stream takes it than while none does: it will not wait for long.
 pub const QUEUE_STREAM_FACTOR: usize = 4;
 
@@ -355,7 +359,7 @@ pub const UNPROVEN_SECS: u64 = 10;
 
 /// Seconds for which this server tries to resume a stream of its own before what was sent on it is
 /// sent anew.
-pub const OURS_RESUMES_SECS: u64 = 120;
+pub const OURS_RESUMES_SECS: u64 = 30;
 
 /// Seconds for which a peer is waited for to resume a stream of its own on which we had sent something:
 /// it is at it at once, or not at all.

@@ -94,13 +94,15 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn conversations_hold_across_servers() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/conversations");
+    let mut failed = Vec::new();
     for name in CONVERSATIONS {
         let text = std::fs::read_to_string(dir.join(format!("{name}.txt"))).expect("a script");
         let script = Script::parse(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
         let world = World::configured(&script.setup, install::configured).expect("a world");
         let played = perform(&script, &world, PATIENCE).await;
-        played.unwrap_or_else(|failure| panic!("{name}: {failure}"));
+        failed.extend(played.err().map(|failure| format!("{name}: {failure}")));
     }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
 /// XEP-0198 between servers: what is on a connection that breaks is not lost, and does not come twice.
@@ -278,4 +280,40 @@ async fn streams_are_closed_in_order_and_opened_again() {
     let left = world.capulet.server.leave_federation(PATIENCE).await;
     assert_eq!(left, 0);
     until("the end of the streams", || server.federation.streams.all().is_empty()).await;
+}
+
+/// RFC 6121 §4.5.2: who was seen at a server that is gone is there no more, and is asked for when it is
+/// back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn contacts_leave_with_their_server_and_come_back_with_it() {
+    let world = world();
+    let mut juliet = online(&world, JULIET).await;
+    let mut romeo = online(&world, ROMEO).await;
+    befriend(&mut juliet, &mut romeo).await;
+    let is_available = |node: &Node| {
+        node.is("presence", NS_CLIENT)
+            && node.attr("type").is_none()
+            && node.attr("from") == Some(ROMEO)
+    };
+    juliet.find("Romeo's presence", is_available).await.expect("presence");
+
+    world.capulet.server.federation.set_terms(Terms { retry_secs_max: 0, ..Terms::default() });
+    world.roads.close("montague.lit", true);
+    world.roads.cut();
+    let left = juliet.find("his leaving", |node| node.attr("type") == Some("unavailable")).await;
+    let left = left.expect("presence");
+    assert_eq!((&*left.name, left.attr("from")), ("presence", Some(ROMEO)), "{left:?}");
+
+    world.roads.close("montague.lit", false);
+    juliet.send(&message("romeo@montague.lit", "back")).await.expect("sent");
+    next_message(&mut romeo).await;
+    juliet.find("Romeo's presence", is_available).await.expect("presence");
+}
+
+/// Juliet sees Romeo.
+async fn befriend(juliet: &mut Client, romeo: &mut Client) {
+    juliet.send("<presence to='romeo@montague.lit' type='subscribe'/>").await.expect("sent");
+    let request = romeo.find("a request", |node| node.attr("type") == Some("subscribe")).await;
+    request.expect("a request");
+    romeo.send("<presence to='juliet@capulet.lit' type='subscribed'/>").await.expect("sent");
 }

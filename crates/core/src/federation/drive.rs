@@ -189,6 +189,9 @@ fn failed(server: &Arc<Server>, route: &Arc<Route>, failure: &Failure) {
     } else {
         server.return_all(route, failure.condition);
     }
+    if route.is_given_up() {
+        server.tell_gone(&route.pair);
+    }
 }
 
 /// Twice as long after each try, up to a bound, and never the same for all.
@@ -197,7 +200,7 @@ fn backoff(tries: u32, most_secs: u64) -> Duration {
     let millis = match tries {
         // A connection that breaks now and then is soon there again.
         0 | 1 => 100,
-        _ => secs.min(most_secs).saturating_mul(1_000),
+        _ => secs.min(most_secs).saturating_mul(1_000).max(100),
     };
     let mut byte = [0_u8; 1];
     // Without randomness they are the same for all, which is no fault.

@@ -47,11 +47,31 @@ impl Session {
         }
         for route in &routes {
             route.detach();
-            if peer.role == Role::Receiving && route.begin() {
-                self.server.look_after(route.clone());
-            }
+        }
+        if matches!(end, End::Gone) {
+            self.wonder();
+        }
+        for route in routes.iter().filter(|route| route.begin()) {
+            self.server.look_after(route.clone());
         }
         self.hang_up(end).await;
+    }
+
+    /// The peer has left without a word: if somebody here sees somebody there, it matters whether it
+    /// comes back.
+    fn wonder(&self) {
+        let federation = &self.server.federation;
+        for known in self.dialbacks.pairs.iter() {
+            let (local, remote) = (&known.pair.local, &known.pair.remote);
+            if federation.seen.sees(remote.domain())
+                && let Some(route) = federation.route(local, remote)
+            {
+                route.want();
+                if route.begin() {
+                    self.server.look_after(route);
+                }
+            }
+        }
     }
 
     /// The connection is gone: what may be resumed is kept for that (XEP-0198 §5).

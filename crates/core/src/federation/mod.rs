@@ -3,6 +3,7 @@
 //! a stream and runs it ([`session`]) while there is something to send. What must not be lost lies in
 //! a log from the moment it is in the queue until the peer has it.
 
+mod away;
 mod counting;
 pub mod drive;
 mod finish;

@@ -18,7 +18,7 @@ use crate::federation::gauge::Gauge;
 use crate::federation::queue::{Entry, Queue, Room};
 use crate::federation::reach::Pair;
 use crate::federation::standing::{Failed, Lost, Means, Phase, Pushed, Standing};
-use crate::limits::{QUEUE_DELAYED_SECS, QUEUE_STREAM_FACTOR};
+use crate::limits::{QUEUE_DELAYED_SECS, QUEUE_STREAM_FACTOR, ROUTE_GONE_TRIES};
 use crate::mailbox::StanzaEnd;
 use crate::store::Store;
 use crate::store::batch::{Batch, Write};
@@ -55,6 +55,10 @@ struct Inner {
     tries: u32,
     /// Streams in a row that the peer ended with an error, without having taken anything.
     strikes: u8,
+    /// Somebody there is seen as available here: is there still a server?
+    is_wanted: bool,
+    /// All who see somebody there have been told that there is none.
+    is_gone: bool,
     lost: Option<Lost>,
     /// The last place in its log, and up to where the log is known to be empty.
     last_seq: Seq,
@@ -118,7 +122,7 @@ impl Route {
     /// Whether somebody has to look after the connection now; who asks is the one.
     pub fn begin(&self) -> bool {
         let mut inner = self.inner.lock();
-        (!inner.queue.is_empty() || inner.lost.is_some()) && inner.begin()
+        inner.has_use() && inner.begin()
     }
 
     /// For the attached stream: takes what there is room for, or arranges to be woken.
@@ -152,12 +156,13 @@ impl Route {
     /// server opens one of its own, that of the peer is none: else both might close theirs.
     pub fn attach(&self, trust: Trust, is_own: bool, now_micros: u64) -> bool {
         let mut inner = self.inner.lock();
-        if inner.phase == Phase::Connected || (!is_own && inner.phase == Phase::Connecting) {
+        if inner.phase == Phase::Connected || (!is_own && inner.is_opening()) {
             return false;
         }
         inner.phase = Phase::Connected;
         inner.trust = Some(trust);
         inner.failed = None;
+        inner.is_wanted = false;
         self.mark_delayed(&mut inner, now_micros);
         drop(inner);
         self.again.notify_waiters();
@@ -272,6 +277,27 @@ impl Route {
         }
     }
 
+    /// Wants to know whether the other server is still there: who is asked tries until it is known.
+    pub fn want(&self) {
+        let mut inner = self.inner.lock();
+        inner.is_wanted = inner.phase != Phase::Connected;
+    }
+
+    /// Whether so many tries have failed that nobody is there; true once.
+    pub fn is_given_up(&self) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.tries < ROUTE_GONE_TRIES {
+            return false;
+        }
+        inner.is_wanted = false;
+        !std::mem::replace(&mut inner.is_gone, true)
+    }
+
+    /// Whether the other server is back after it was given up; true once.
+    pub fn is_back(&self) -> bool {
+        std::mem::take(&mut self.inner.lock().is_gone)
+    }
+
     /// Notes that a try has failed; `failed` makes the record of the number of tries so far.
     pub fn failed(&self, failed: impl FnOnce(u32) -> Failed) {
         let mut inner = self.inner.lock();
@@ -356,13 +382,23 @@ impl Route {
         let inner = self.inner.lock();
         inner.phase == Phase::Idle
             && !inner.is_driven
-            && inner.queue.is_empty()
-            && inner.lost.is_none()
+            && !inner.has_use()
+            && !inner.is_gone
             && now_secs.saturating_sub(inner.used_secs) > after_secs
     }
 }
 
 impl Inner {
+    /// Whether a stream of this server's own is being opened, or one is about to be resumed.
+    fn is_opening(&self) -> bool {
+        self.phase == Phase::Connecting || matches!(self.lost, Some(Lost::Ours(..)))
+    }
+
+    /// Whether there is something to do for a stream.
+    fn has_use(&self) -> bool {
+        !self.queue.is_empty() || self.lost.is_some() || self.is_wanted
+    }
+
     /// What does not wait while there is no way: a question, whose asker does not wait either; and
     /// everything, when waiting would not help.
     fn refuses(&self, stanza: &Stanza) -> Option<Condition> {
@@ -387,7 +423,9 @@ impl Inner {
             return false;
         }
         self.is_driven = true;
-        self.phase = Phase::Connecting;
+        // While the peer is waited for, a stream of its own is welcome.
+        let waits = matches!(self.lost, Some(Lost::Theirs(..)));
+        self.phase = if waits { Phase::Waiting } else { Phase::Connecting };
         true
     }
 }

@@ -186,6 +186,9 @@ impl Session {
                 route.encourage();
             }
             let ours = self.routes.iter().any(|other| Arc::ptr_eq(other, &route));
+            if route.is_back() {
+                self.server.ask_anew(&known.pair);
+            }
             if known.sends && !ours && route.attach(known.trust, own, now) {
                 self.routes.push(route);
             }
