@@ -24,6 +24,8 @@ pub struct Limits {
     pub bind_secs: u64,
     /// Bytes of one stanza of a client.
     pub stanza_bytes_max: usize,
+    /// Bytes of one stanza of another server.
+    pub server_stanza_bytes_max: usize,
     /// Depth of elements after login.
     pub depth_max: u16,
     /// Attributes of one element.
@@ -68,6 +70,7 @@ impl Default for Limits {
             tls_secs: 10,
             bind_secs: 30,
             stanza_bytes_max: 256 * 1024,
+            server_stanza_bytes_max: 512 * 1024,
             depth_max: 128,
             attributes_max: 64,
             namespaces_max: 32,
@@ -108,6 +111,11 @@ impl Limits {
             namespaces_max: self.namespaces_max,
             elements_max: self.elements_max,
         }
+    }
+
+    /// The scanner's bounds on a stream with another server that is verified.
+    pub fn between_servers(&self) -> verona_xml::Limits {
+        verona_xml::Limits { element_bytes_max: self.server_stanza_bytes_max, ..self.after_login() }
     }
 }
 
@@ -210,6 +218,12 @@ pub const REGISTRATION_TRIES_PER_MINUTE: u32 = 10;
 /// Networks whose registrations are counted at a time; beyond that all counts begin anew.
 pub const REGISTERING_NETWORKS_MAX: usize = 10_000;
 
+/// Invitations of one host that are open at a time: a school, not a leak.
+pub const INVITATIONS_MAX: usize = 10_000;
+
+/// Invitations that come from one account and are open at a time.
+pub const INVITATIONS_PER_ACCOUNT_MAX: usize = 100;
+
 /// Stanzas that are kept for a session which may be resumed, sent and not acknowledged or never
 /// sent. With more the session ends, and they go on by the rules (XEP-0198 §4).
 pub const ASLEEP_STANZAS_MAX: usize = 1_000;
@@ -234,6 +248,10 @@ pub const TOKEN_SECS: u64 = 30 * 24 * 60 * 60;
 
 /// Seconds after which a token is replaced when it is used: a stolen one is found out within days.
 pub const TOKEN_ROTATE_SECS: u64 = 24 * 60 * 60;
+
+/// Clients of an account that are remembered (XEP-0494): more than anybody has devices. With one more
+/// the one that was not seen for longest is forgotten.
+pub const CLIENTS_MAX: usize = 64;
 
 /// Clients of an account that have tokens: more than anybody has devices.
 pub const TOKEN_CLIENTS_MAX: usize = 32;
@@ -260,3 +278,114 @@ pub const VCARD_BYTES_MAX: usize = 160 * 1024;
 
 /// Bytes of the status with which an account left, as it is kept for later askers.
 pub const LAST_STATUS_BYTES_MAX: usize = 1_023;
+
+/// Services that an account may have its notifications pushed to: more than anybody has devices.
+/// With one more the oldest goes, since its device is the likeliest to be gone.
+pub const PUSH_SERVICES_MAX: usize = 16;
+
+/// Bytes of the address, the node and the options of one such service: keys of a push service are
+/// some hundred bytes long.
+pub const PUSH_SERVICE_BYTES_MAX: usize = 4 * 1024;
+
+/// Failures in a row after which a push service is tried no more (XEP-0357 §7.1): with the pauses
+/// between them about a day.
+pub const PUSH_FAILURES_MAX: u32 = 10;
+
+/// The first pause after a failed push, in seconds; each that follows is four times as long.
+pub const PUSH_RETRY_SECS: u64 = 30;
+
+/// The longest pause between two attempts at a push, in seconds.
+pub const PUSH_RETRY_SECS_MAX: u64 = 4 * 60 * 60;
+
+/// Characters of a message's text in a push notification: what a lock screen shows.
+pub const PUSH_BODY_CHARS_MAX: usize = 200;
+
+/// Messages of an account of which it is remembered that they were pushed: what a session leaves
+/// unread when it ends comes in once more (XEP-0198 §4).
+pub const PUSHED_MAX: usize = 64;
+
+/// Routes to domains elsewhere, those of nobody's interest included: a small provider's world.
+pub const ROUTES_MAX: usize = 20_000;
+
+/// Seconds after which a route that nobody uses is forgotten.
+pub const ROUTE_IDLE_SECS: u32 = 60 * 60;
+
+/// How much more may wait while a stream takes it than while none does: it will not wait for long.
+pub const QUEUE_STREAM_FACTOR: usize = 4;
+
+/// Seconds after which a message that waited says so (XEP-0203).
+pub const QUEUE_DELAYED_SECS: u64 = 60;
+
+/// Stanzas sent to another server that it has not acknowledged; beyond that it gets no more. Enough
+/// for 5,000 a second over a tenth of a second.
+pub const STREAM_WINDOW_STANZAS: usize = 500;
+
+/// Bytes of such stanzas.
+pub const STREAM_WINDOW_BYTES: usize = 512 * 1024;
+
+/// Bytes that are taken from a queue for one write.
+pub const STREAM_BATCH_BYTES: usize = 32 * 1024;
+
+/// Seconds between two looks of a server stream after itself.
+pub const STREAM_TICK_SECS: u64 = 10;
+
+/// Seconds for which the peer may owe an acknowledgement before the connection counts as dead.
+pub const STREAM_ANSWER_SECS: u64 = 30;
+
+/// Seconds for which a stream that is closed waits for the peer's end of it.
+pub const STREAM_CLOSE_SECS: u64 = 3;
+
+/// Seconds for which the server that opened a bidirectional stream may say that it goes on with an
+/// older one before anything is sent to it.
+pub const STREAM_HOLD_SECS: u64 = 2;
+
+/// Seconds below which a stream that came to nothing is no better than none.
+pub const STREAM_SHORT_SECS: u64 = 10;
+
+/// Streams that a peer may end over the same first stanza before that goes back to its sender.
+pub const STREAM_STRIKES_MAX: u8 = 3;
+
+/// Seconds for which what was sent to a server without XEP-0198 counts as being on its way.
+pub const UNPROVEN_SECS: u64 = 10;
+
+/// Seconds for which this server tries to resume a stream of its own before what was sent on it is
+/// sent anew.
+pub const OURS_RESUMES_SECS: u64 = 120;
+
+/// Seconds for which a peer is waited for to resume a stream of its own on which we had sent something:
+/// it is at it at once, or not at all.
+pub const THEIRS_RESUMES_SECS: u64 = 5;
+
+/// How long opening a stream to another server may take in all: records, connections, TLS, dialback.
+pub const ESTABLISH_SECS: u64 = 90;
+
+/// How much more a server may send in a time than a client: it speaks for many.
+pub const SERVER_PACE_FACTOR: u64 = 16;
+
+/// Dialback keys that are being verified at other servers at a time: each is a connection.
+pub const VERIFYING_MAX: usize = 256;
+
+/// Those of them that came from one address, so that no peer takes all.
+pub const VERIFYING_PER_ADDRESS_MAX: usize = 16;
+
+/// How long the verification of a dialback key may take: finding the server, TLS and the answer.
+pub const VERIFY_SECS: u64 = 30;
+
+/// How long it may take to come from a domain to a stream with it.
+pub const CALL_SECS: u64 = 80;
+
+/// Dialback keys of one stream that are being verified at a time.
+pub const VERIFYING_PER_STREAM_MAX: usize = 4;
+
+/// Pairs of domains that one stream between servers is verified for: a few hosts with a few
+/// services on each side.
+pub const PAIRS_PER_STREAM_MAX: usize = 100;
+
+/// Streams of other servers that are kept for resumption; beyond that new ones cannot be resumed.
+pub const SLEEPING_STREAMS_MAX: usize = 10_000;
+
+/// Domains elsewhere of which somebody is seen as available here.
+pub const SEEN_MAX: usize = 20_000;
+
+/// How often somebody of one domain is seen here, that is remembered: some hundred bytes each.
+pub const SEEN_PER_DOMAIN_MAX: usize = 20_000;

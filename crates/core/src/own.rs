@@ -14,7 +14,14 @@ const OFFLINE: &str = "msgoffline";
 /// What the core itself offers.
 pub const MANIFEST: Manifest = Manifest {
     name: "core",
-    specs: &[Spec("XEP-0160", "1.0.1")],
+    specs: &[
+        Spec("XEP-0160", "1.0.1"),
+        Spec("XEP-0178", "1.2"),
+        Spec("XEP-0185", "1.0"),
+        Spec("XEP-0220", "1.1.1"),
+        Spec("XEP-0288", "1.0.1"),
+        Spec("XEP-0344", "0.4"),
+    ],
     features: &[OFFLINE],
     ..Manifest::EMPTY
 };

@@ -77,7 +77,7 @@ impl Server {
                 }
             }
             Need::Answer(iq, answer) => {
-                let answer = contained(answer).await;
+                let answer = contained(answer, trail.origin.as_deref()).await;
                 let written = answer.as_ref().is_ok_and(|reply| {
                     !reply.is_written() && trail.answer_with(&iq, reply.payload())
                 });
@@ -93,8 +93,7 @@ impl Server {
     pub(crate) fn route(self: &Arc<Self>, stanza: Stanza, trail: &mut Trail) -> Need {
         let Some(to) = stanza.to() else { return Need::Nothing };
         let Some(host) = self.host(to.domain()) else {
-            // RFC 6120 §10.4: federation and components come behind this line.
-            trail.bounce(&stanza, &StanzaError::new(Condition::RemoteServerNotFound));
+            self.send_abroad(stanza, trail);
             return Need::Nothing;
         };
         if to.local().is_none() {
@@ -166,11 +165,16 @@ impl Server {
 }
 
 /// A panic in a module ends its request, not the session (RFC 6120 §8.3.3.6).
-async fn contained(answer: Answer) -> IqResult {
+async fn contained(answer: Answer, origin: Option<&Link>) -> IqResult {
     match std::panic::AssertUnwindSafe(answer).catch_unwind().await {
         Ok(result) => result,
         Err(_) => {
-            tracing::error!("a module panicked while answering a request");
+            // A request of another server or of ours has no stream here.
+            let (stream, account) = match origin {
+                Some(link) => (link.stream(), link.account()),
+                None => (Box::default(), ""),
+            };
+            tracing::error!(%stream, account, "a module panicked while answering a request");
             Err(StanzaError::new(Condition::InternalServerError))
         }
     }
@@ -196,7 +200,10 @@ fn is_notice(stanza: &Stanza) -> bool {
 pub async fn wait_for_reader(link: &Arc<Link>) {
     let patience = Duration::from_secs(SLOW_READER_SECS);
     if tokio::time::timeout(patience, link.mailbox.room()).await.is_err() {
-        tracing::warn!(jid = %link.jid, "session reads too slowly and is ended");
+        tracing::warn!(
+            stream = %link.stream(), account = %link.account(), resource = link.resource(),
+            "session reads too slowly and is ended"
+        );
         let error = StreamError::new(StreamCondition::ResourceConstraint).text("reads too slowly");
         link.mailbox.order(Order::End(error));
     }

@@ -21,10 +21,15 @@ use crate::account::credentials::Record;
 use crate::account::directory::Directory;
 use crate::account::state::{PartSpec, State};
 use crate::clock::Clock;
+use crate::hooks::command::{Command, Execution};
+
+use crate::federation::table::Federation;
 use crate::hooks::decision::{Delivery, Direction, Keep, Verdict};
 use crate::hooks::manifest::Manifest;
+use crate::hooks::notes::Notes;
 use crate::hooks::place::{Stage, Target};
 use crate::hooks::reply::Answer;
+use crate::hooks::vouch::{Asking, Vouching};
 use crate::host::{HostSettings, Service};
 use crate::known_features::KnownFeatures;
 use crate::limits::Limits;
@@ -38,6 +43,9 @@ use crate::stanza_id::StanzaIds;
 use crate::store::Store;
 use crate::store::error::{Fault, StoreError};
 use crate::stream::management::Managed;
+use crate::stream::user_agent::UserAgent;
+
+use crate::stream::server::state::ServerStreams;
 
 /// A running server.
 pub struct Server {
@@ -63,6 +71,10 @@ pub struct Server {
     pub logins: LoginGuard,
     /// Requests of the server itself that are not answered yet.
     pub questions: Questions,
+    /// Domains elsewhere.
+    pub federation: Federation,
+    /// What streams with other servers share.
+    pub streams: Arc<ServerStreams>,
     /// What entities announced that they can do.
     pub known_features: KnownFeatures,
     hosts: ArcSwap<Hosts>,
@@ -103,6 +115,8 @@ impl Server {
             sleepers: Sleepers::default(),
             logins: LoginGuard::default(),
             questions: Questions::default(),
+            federation: Federation::default(),
+            streams: Arc::new(ServerStreams::new(&identity.secret)),
             known_features: KnownFeatures::default(),
             hosts: ArcSwap::from_pointee(hosts.collect()),
             policy: ArcSwap::from_pointee(policy),
@@ -284,10 +298,12 @@ pub struct Registry {
     pub(crate) before_login: Vec<(&'static str, Registering)>,
     pub(crate) described: Vec<(Target, Describing)>,
     pub(crate) chores: Vec<Chore>,
-
+    pub(crate) commands: Vec<Commanding>,
+    pub(crate) vouching: Vec<VouchingFor>,
     pub(crate) nonzas: Vec<(&'static str, &'static str, Hearing)>,
     pub(crate) inline: Vec<(&'static str, &'static str, Inlining)>,
     pub(crate) bound: Vec<Bounding>,
+    pub(crate) logins: Vec<Greeting>,
     /// What modules keep in memory with each account.
     pub parts: Vec<PartSpec>,
 }
@@ -299,10 +315,21 @@ pub(crate) type Changing = Box<dyn Fn(&mut Change<'_>) + Send + Sync>;
 pub(crate) type Advertising = Box<dyn Fn(&mut Offering<'_>) + Send + Sync>;
 pub(crate) type Registering = Box<dyn Fn(BeforeLogin) -> Answer + Send + Sync>;
 pub(crate) type Chore = Box<dyn Fn(Arc<Server>, Arc<Host>) -> BoxFuture<'static, ()> + Send + Sync>;
+pub(crate) type VouchingFor = Box<dyn Fn(Asking) -> Vouching + Send + Sync>;
+pub(crate) type Allowing = Box<dyn Fn(&Host, &Jid) -> bool + Send + Sync>;
+pub(crate) type Executing = Box<dyn Fn(Request) -> Execution + Send + Sync>;
 pub(crate) type Describing = Box<dyn Fn(&mut Writer) + Send + Sync>;
 pub(crate) type Hearing = Box<dyn Fn(&Seat) + Send + Sync>;
 pub(crate) type Inlining = Box<dyn Fn(&mut Inline<'_>) + Send + Sync>;
+pub(crate) type Greeting = Box<dyn Fn(&Login<'_>) + Send + Sync>;
 pub(crate) type Bounding = Box<dyn Fn(Arc<Server>, Seat) -> Answer + Send + Sync>;
+
+/// A command that a module offers.
+pub(crate) struct Commanding {
+    pub command: Command,
+    pub allow: Allowing,
+    pub execute: Executing,
+}
 
 /// What is asked, as modules registered it.
 #[derive(Eq, Hash, PartialEq)]
@@ -420,6 +447,18 @@ pub struct Inline<'a> {
     pub answer: &'a mut Writer,
 }
 
+/// A login by a client that says who it is (XEP-0388 §2.3); it has no resource yet.
+pub struct Login<'a> {
+    /// The server.
+    pub server: &'a Arc<Server>,
+    /// The account.
+    pub account: &'a Arc<Account>,
+    /// What the client tells of itself.
+    pub agent: &'a UserAgent,
+    /// With a token, not with the password (XEP-0484).
+    pub by_token: bool,
+}
+
 /// An IQ on a stream that is not logged in.
 pub struct BeforeLogin {
     /// The IQ, with one child.
@@ -430,4 +469,6 @@ pub struct BeforeLogin {
     pub server: Arc<Server>,
     /// Where the connection comes from.
     pub peer: IpAddr,
+    /// What modules remember of the stream.
+    pub notes: Arc<Notes>,
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use verona_xmpp::error::StanzaError;
+use verona_xmpp::error::{Condition, StanzaError};
 use verona_xmpp::jid::Jid;
 use verona_xmpp::stanza::Stanza;
 
@@ -37,6 +37,9 @@ pub struct Trail {
     pub crowded: Option<Arc<Link>>,
     /// The session that the stanza in hand came from.
     pub origin: Option<Arc<Link>>,
+    /// The source serves many, so it does not wait for one slow reader: what that cannot take goes
+    /// back.
+    pub is_hurried: bool,
 }
 
 /// Stanzas in the order in which they are to be routed. One that is for many is held once: each copy
@@ -187,7 +190,7 @@ impl Trail {
     }
 
     fn note(&mut self, link: &Arc<Link>, put: Put) -> Put {
-        if put == Put::Crowded {
+        if put == Put::Crowded && !self.is_hurried {
             self.crowded = Some(link.clone());
         }
         put
@@ -201,6 +204,10 @@ pub(crate) fn passes(verdict: Verdict, stanza: &Stanza, trail: &mut Trail) -> bo
         Verdict::Drop => false,
         Verdict::Refuse(error) => {
             trail.bounce(stanza, &error);
+            false
+        }
+        Verdict::Absent => {
+            trail.bounce(stanza, &StanzaError::new(Condition::ServiceUnavailable));
             false
         }
     }

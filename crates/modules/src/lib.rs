@@ -6,6 +6,7 @@ pub mod devices;
 pub mod entity;
 pub mod im;
 pub mod install;
+pub mod registration;
 
 #[cfg(test)]
 mod testing;

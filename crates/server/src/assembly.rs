@@ -6,31 +6,46 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use verona_core::account::admin;
 use verona_core::account::credentials::ACCOUNTS;
+use verona_core::federation::reach::Pair;
+use verona_core::federation::report::Report;
 use verona_core::identity;
 use verona_core::mailbox::Order;
 use verona_core::server::Server;
 use verona_core::store::Store;
+use verona_core::stream::server::outgoing::establish;
 use verona_transports::admission::Admission;
+use verona_transports::reach::network::Network;
 use verona_transports::tcp::{self, Service, Shared};
 use verona_transports::tls::certificates::Certificates;
-use verona_xmpp::error::{StreamCondition, StreamError};
+use verona_xmpp::error::{Condition, StreamCondition, StreamError};
 use verona_xmpp::jid::Jid;
 
 use crate::accounts::request::{AccountError, AccountReply, AccountRequest, Accounts};
 use crate::accounts::stored::StoredAccounts;
 use crate::config::load::Config;
-use crate::control::protocol::Status;
-use crate::settings::{hosts, policy};
+use crate::control::protocol::{OtherServer, Status, Trial, TrialFailure};
+use crate::settings::{hosts, policy, reaching, rules, terms};
 
 /// How often silent sessions are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
 
 /// How long a stop waits for sessions to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(8);
+const GOODBYE: Duration = Duration::from_secs(6);
+
+/// How long a trial federation may take; who asks for it waits a minute.
+const TRIAL: Duration = Duration::from_secs(50);
+
+/// How long a stop waits for streams with other servers to end: what is on them is not lost with them.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Other servers that a status tells of.
+const SERVERS_SHOWN_MAX: usize = 1_000;
 
 /// What the server is made of.
 pub struct Parts {
@@ -45,6 +60,7 @@ pub struct Parts {
 /// A server with its doors open.
 pub struct Assembly {
     server: Arc<Server>,
+    network: Arc<Network>,
     listening: BTreeMap<String, Vec<SocketAddr>>,
     tasks: Mutex<JoinSet<()>>,
     iterations: u32,
@@ -62,15 +78,25 @@ impl Assembly {
         if restored > 0 {
             tracing::info!(restored, "sessions wait for their clients");
         }
+        let network = Arc::new(Network::new(certificates.clone(), &reaching(&config))?);
+        server.streams.reach_by(network.clone());
+        server.streams.set_rules(rules(&config));
+        server.federation.set_terms(terms(&config));
+        let waiting = server.restore_federation().await.map_err(|error| error.to_string())?;
+        if waiting > 0 {
+            tracing::info!(waiting, "messages wait for other servers");
+        }
         let admission = Arc::new(Admission::default());
         let shared = Shared { server: server.clone(), certificates, admission };
         let mut doors = Doors { shared, listening: BTreeMap::new(), tasks: JoinSet::new() };
         doors.open("c2s", &config.listen.c2s, Service::Client)?;
         doors.open("c2s_tls", &config.listen.c2s_tls, Service::ClientTls)?;
+        doors.open("s2s", &config.listen.s2s, Service::Server)?;
+        doors.open("s2s_tls", &config.listen.s2s_tls, Service::ServerTls)?;
         doors.tasks.spawn(sweep(server.clone()));
         doors.tasks.spawn(verona_core::chores::tend(server.clone()));
         let Doors { listening, tasks, .. } = doors;
-        Ok(Self { server, listening, tasks: Mutex::new(tasks), iterations })
+        Ok(Self { server, network, listening, tasks: Mutex::new(tasks), iterations })
     }
 
     /// Adds what it knows to the status.
@@ -80,7 +106,38 @@ impl Assembly {
         let asleep = self.server.sleepers.asleep_count();
         status.listening = self.listening.clone();
         status.sessions = count(connected.saturating_add(asleep));
+        status.servers = servers(&self.server);
         status.figures.insert("of these waiting for their clients".to_owned(), count(asleep));
+    }
+
+    /// Where everything durable is.
+    pub fn store(&self) -> Arc<dyn Store> {
+        self.server.store.clone()
+    }
+
+    /// Tries to establish a stream between a host and another domain, and closes it.
+    pub async fn federate(&self, pair: &Pair) -> Trial {
+        let host = pair.local.to_string();
+        let failed = |steps: Vec<String>, condition: Condition| {
+            let cause = steps.last().cloned().unwrap_or_default();
+            let condition = condition.name().to_owned();
+            (steps, Some(TrialFailure { cause, condition }))
+        };
+        let tried = timeout(TRIAL, establish(&self.server, pair, None)).await;
+        let (steps, failure) = match tried {
+            Ok(Ok(mut established)) => {
+                let closed = established.wire.write_all(b"</stream:stream>").await;
+                // Whether the peer still hears it changes nothing.
+                let _ = closed.and(established.wire.shutdown().await);
+                (established.steps, None)
+            }
+            Ok(Err((failure, _))) => failed(failure.steps, failure.condition),
+            Err(_) => {
+                let steps = vec!["the server takes too long to negotiate".to_owned()];
+                failed(steps, Condition::RemoteServerTimeout)
+            }
+        };
+        Trial { host, steps, failure }
     }
 
     /// Whether somebody has an account.
@@ -132,13 +189,18 @@ impl Assembly {
     /// Takes over a changed config without ending a session of a host that remains. Returns what the
     /// operator should know, such as what waits for a restart.
     pub async fn reload(&self, old: &Config, new: &Config) -> Result<Vec<String>, String> {
-        let gone = self.server.reload(hosts(new)?, policy(new));
+        let hosts = hosts(new)?;
+        self.network.reload(&reaching(new))?;
+        self.server.streams.set_rules(rules(new));
+        self.server.federation.set_terms(terms(new));
+        let gone = self.server.reload(hosts, policy(new));
         let mut notes: Vec<String> =
             gone.iter().map(|domain| format!("{domain} is served no longer")).collect();
         let ended = StreamError::new(StreamCondition::HostGone);
         end_sessions(&self.server, &ended, |jid| {
             gone.iter().any(|domain| domain.domain() == jid.domain())
         });
+        self.server.review_federation();
         if old.listen != new.listen {
             notes.push("[listen] has changed, which waits for a restart".to_owned());
         }
@@ -151,6 +213,10 @@ impl Assembly {
     /// Closes the doors, says goodbye to all sessions, and settles what is under way.
     pub async fn stop(&self) {
         self.tasks.lock().await.shutdown().await;
+        match self.server.leave_federation(FAREWELL).await {
+            0 => {}
+            left => tracing::warn!(left, "server streams did not end in time"),
+        }
         match self.server.suspend(GOODBYE).await {
             Ok(0) => {}
             Ok(left) => tracing::warn!(left, "sessions did not end in time"),
@@ -186,6 +252,26 @@ impl Doors {
     }
 }
 
+/// How it stands with other servers: first those with which something is up.
+fn servers(server: &Server) -> Vec<OtherServer> {
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let other = |(pair, report): (Pair, Report)| OtherServer {
+        host: pair.local.to_string(),
+        domain: pair.remote.to_string(),
+        state: report.route.to_owned(),
+        inbound: count(report.inbound),
+        proven: report.proven.map(str::to_owned),
+        stanzas: count(report.stanzas),
+        bytes: count(report.bytes),
+        failure: report.failure.as_ref().map(|(cause, _)| cause.clone()),
+        failed_secs_ago: report.failure.and_then(|(_, at)| Some(at.elapsed().ok()?.as_secs())),
+    };
+    let mut servers: Vec<OtherServer> = server.federation.report().into_iter().map(other).collect();
+    servers.sort_by_key(|other| (other.failure.is_none(), other.state == "idle"));
+    servers.truncate(SERVERS_SHOWN_MAX);
+    servers
+}
+
 fn end_sessions(server: &Server, error: &StreamError, meant: impl Fn(&Jid) -> bool) {
     server.directory.each(|account| {
         for resource in account.turn().resources.iter().filter(|r| meant(&r.link.jid)) {
@@ -199,5 +285,6 @@ async fn sweep(server: Arc<Server>) {
     loop {
         tokio::time::sleep(SWEEP).await;
         server.probe_silent(server.clock.uptime_secs());
+        server.sweep_federation();
     }
 }

@@ -9,7 +9,9 @@ use futures_util::future::BoxFuture;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use verona_core::federation::reach::Pair;
 use verona_transports::tls::certificates::Certificates;
+use verona_xmpp::jid::Jid;
 
 use crate::assembly::{Assembly, Parts};
 use crate::check::certificates::WARNING_DAYS;
@@ -18,6 +20,7 @@ use crate::command::failure::Failure;
 use crate::config::load::Config;
 use crate::control::listener::{Control, ControlSocket};
 use crate::control::protocol::{Answer, Request, Status};
+use crate::invitations::book::Book;
 use crate::process::{self, Stage};
 use crate::settings::{MODULES, sites};
 use crate::{logging, storage};
@@ -238,10 +241,25 @@ impl Control for Shell {
                     self.end.notify_one();
                     Answer::Stopping
                 }
+                Request::Federate { domain, host } => {
+                    match pair(&self.config.load(), host.as_deref(), &domain) {
+                        Ok(pair) => {
+                            Answer::Federated { trial: self.assembly.federate(&pair).await }
+                        }
+                        Err(message) => Answer::Refused { message },
+                    }
+                }
                 Request::Account { request } => match self.assembly.account(request).await {
                     Ok(reply) => Answer::Account { reply },
                     Err(error) => Answer::Refused { message: error.to_string() },
                 },
+                Request::Invite { request } => {
+                    let config = self.config.load_full();
+                    match Book::of(&config, self.assembly.store()).perform(request).await {
+                        Ok(reply) => Answer::Invite { reply },
+                        Err(error) => Answer::Refused { message: error.to_string() },
+                    }
+                }
             }
         })
     }
@@ -276,6 +294,21 @@ impl End {
             _ = self.terminate.recv() => {}
         }
     }
+}
+
+/// The domains of a trial: one that is served here, by default the first, and one that is not.
+fn pair(config: &Config, host: Option<&str>, domain: &str) -> Result<Pair, String> {
+    let parse = |domain: &str| Jid::parse(domain).map_err(|error| format!("{domain}: {error}"));
+    let first = config.domains().next().ok_or("there is no host")?;
+    let (local, remote) = (parse(host.unwrap_or(first))?, parse(domain)?);
+    let served = |jid: &Jid| config.domains().any(|domain| domain == jid.as_str());
+    if !served(&local) {
+        return Err(format!("{local} is not served here"));
+    }
+    if served(&remote) {
+        return Err(format!("{remote} is served here"));
+    }
+    Ok(Pair { local, remote })
 }
 
 fn warn_of_expiry(certificates: &Certificates) {

@@ -1,10 +1,17 @@
 //! What the config means to the core.
 
-use verona_core::hooks::{ConfigError, HostSettings, Sections, Settings};
+use std::sync::Arc;
+
+use verona_core::federation::terms::{Circle, Terms};
+use verona_core::hooks::{ConfigError, HostSettings, Module, Sections, Settings};
 use verona_core::server::{Host, Policy};
+use verona_core::stream::server::state::Rules;
+use verona_modules::registration::invitations::Inviting;
+use verona_transports::reach::settings::{Override, Settings as Reaching};
 use verona_transports::tls::certificates::Site;
 
 use crate::config::load::Config;
+use crate::config::names::{Domain, Endpoint};
 use crate::config::problem::{Problem, did_you_mean};
 
 /// The names that `[modules.NAME]` may have.
@@ -54,12 +61,62 @@ pub fn hosts(config: &Config) -> Result<Vec<Host>, String> {
     config.hosts.iter().map(make).collect()
 }
 
+/// Days for which an invitation is good.
+pub fn invitation_days(config: &Config) -> Result<u64, String> {
+    let name = <Inviting as Module>::MANIFEST.name;
+    let read = Tables(config).read::<<Inviting as Module>::Config>(name);
+    read.map(|section| section.days).map_err(|problem| problem.to_string())
+}
+
 /// What holds for all streams.
 pub fn policy(config: &Config) -> Policy {
     Policy {
         limits: config.limits.clone(),
         require_tls: config.security.require_tls,
         legacy_auth: config.security.legacy_auth,
+    }
+}
+
+/// How other domains are found and proven.
+pub fn reaching(config: &Config) -> Reaching {
+    let host = |(domain, place): (&Domain, &Endpoint)| {
+        let Endpoint { host, port, direct_tls } = place.clone();
+        (domain.to_string(), Override { host, port, direct_tls })
+    };
+    Reaching {
+        hosts: config.s2s.hosts.iter().map(host).collect(),
+        trust: config.s2s.trust.clone(),
+        servers: config.dns.servers.clone(),
+        dnssec: config.dns.dnssec,
+    }
+}
+
+/// What holds for streams with other servers.
+pub fn rules(config: &Config) -> Rules {
+    let terms = terms(config);
+    Rules {
+        require_certificate: config.s2s.require_certificate,
+        admits: Some(Arc::new(move |pair| terms.admit(pair))),
+        ..Rules::default()
+    }
+}
+
+/// What holds for domains elsewhere.
+pub fn terms(config: &Config) -> Terms {
+    let s2s = &config.s2s;
+    let texts = |domains: &[Domain]| domains.iter().map(|domain| domain.as_str().into()).collect();
+    let circle = |host: &crate::config::sections::Host| {
+        let allow = texts(&host.federate_with);
+        (host.domain.as_str().into(), Circle { allow, deny: texts(&host.federate_not_with) })
+    };
+    Terms {
+        queue_stanzas_max: s2s.queue_stanzas_max,
+        queue_bytes_max: s2s.queue_bytes_max,
+        queue_total_bytes_max: s2s.queue_total_bytes_max,
+        queue_secs: s2s.queue_secs,
+        retry_secs_max: s2s.retry_secs_max,
+        idle_secs: s2s.idle_secs,
+        hosts: config.hosts.iter().map(circle).collect(),
     }
 }
 

@@ -25,6 +25,8 @@ use crate::wire::Trouble;
 
 /// The domains that it serves.
 pub const HOSTS: [&str; 2] = ["capulet.lit", "montague.lit"];
+/// A domain whose server an attacker plays: it is looked for where [`Fortress::authority`] says.
+pub const ELSEWHERE: &str = "tybalt.lit";
 /// The password of all guests.
 pub const PASSWORD: &str = "wherefore art thou";
 /// The two ways in for clients.
@@ -78,6 +80,9 @@ pub struct Fortress {
     dir: PathBuf,
     c2s: SocketAddr,
     c2s_tls: SocketAddr,
+    /// The two doors for servers.
+    s2s: [SocketAddr; 2],
+    authority: SocketAddr,
     accounts: Mutex<BTreeSet<String>>,
 }
 
@@ -142,7 +147,10 @@ impl Fortress {
         let dir = std::env::temp_dir().join(name);
         fs::create_dir_all(&dir)?;
         let [c2s, c2s_tls] = free_addresses()?;
-        fs::write(dir.join("verona.toml"), config(&dir, c2s, c2s_tls))?;
+        let s2s = free_addresses()?;
+        let [authority, _] = free_addresses()?;
+        let config = with_servers(&config(&dir, c2s, c2s_tls), s2s, authority);
+        fs::write(dir.join("verona.toml"), config)?;
         let log = File::create(dir.join("log"))?;
         let child = Command::new(binary)
             .arg("serve")
@@ -154,7 +162,8 @@ impl Fortress {
             .spawn()?;
         let pid = child.id();
         let (binary, child) = (binary.to_owned(), Mutex::new(child));
-        Ok(Self { binary, child, pid, dir, c2s, c2s_tls, accounts: Mutex::default() })
+        let accounts = Mutex::default();
+        Ok(Self { binary, child, pid, dir, c2s, c2s_tls, s2s, authority, accounts })
     }
 
     fn wait_until_it_listens(&self) -> Result<(), String> {
@@ -193,6 +202,18 @@ impl Fortress {
     pub fn gate_from(&self, door: Security, from: Ipv4Addr) -> Gate {
         let to = if door == Security::Tls { self.c2s_tls } else { self.c2s };
         Gate { to, from, security: door, takes: None }
+    }
+
+    /// A server that attacks, from an address that nobody else has.
+    pub fn server_gate(&self, door: Security) -> Gate {
+        let [starttls, tls] = self.s2s;
+        let to = if door == Security::Tls { tls } else { starttls };
+        Gate { to, ..self.gate(door) }
+    }
+
+    /// Where the server looks for the one of [`ELSEWHERE`]: an attacker may listen there.
+    pub fn authority(&self) -> SocketAddr {
+        self.authority
     }
 
     /// The socket through which the operator speaks to the server.
@@ -359,6 +380,13 @@ impl Drop for Fortress {
         self.stop();
         let _ = fs::remove_dir_all(&self.dir);
     }
+}
+
+/// A config with doors for servers, and the place of the one that an attacker plays.
+fn with_servers(config: &str, [s2s, s2s_tls]: [SocketAddr; 2], authority: SocketAddr) -> String {
+    let doors = format!("s2s = [\"{s2s}\"]\ns2s_tls = [\"{s2s_tls}\"]\n");
+    let doors = config.replace("s2s = []\ns2s_tls = []\n", &doors);
+    format!("s2s.hosts = {{ \"{ELSEWHERE}\" = \"{authority}\" }}\n{doors}")
 }
 
 /// Nothing but addresses and the directory: all else is as it is delivered.

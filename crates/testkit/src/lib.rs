@@ -5,7 +5,7 @@
 //! [`play::play`] performs a script at a [`place::Place`]: a server in memory, one that is started for
 //! the purpose, or one that is running already.
 //!
-//! Nothing here is built on the crates of the server, but for [`memory`], which starts one: reading
+//! Nothing here is built on the crates of the server, but for [`memory`] and [`world`], which start some: reading
 //! XML, SASL and TLS are other code than what is tested, so that a common mistake shows.
 
 pub mod address;
@@ -28,6 +28,7 @@ mod setting;
 pub mod template;
 pub mod tls;
 pub mod wire;
+pub mod world;
 
 #[cfg(test)]
 mod fake;

@@ -16,6 +16,7 @@ use verona_core::hooks::{ConfigError, HostSettings, Sections, Settings};
 use verona_core::host::Registration;
 use verona_core::limits::Limits;
 use verona_core::server::{Host, Identity, Policy, Server};
+use verona_core::store::Store;
 use verona_core::store::batch::Batch;
 use verona_core::stream::client;
 use verona_core::stream::wire::{Bindings, Wire};
@@ -43,11 +44,15 @@ pub struct Memory {
 impl Memory {
     /// A server with these hosts, for scripts that ask for nothing special.
     pub fn new(hosts: Vec<Host>) -> Result<Self, String> {
+        Self::on(Arc::new(verona_stores::memory::Memory::new()), hosts)
+    }
+
+    /// The same on a store, which may have been another server's before.
+    pub fn on(store: Arc<dyn Store>, hosts: Vec<Host>) -> Result<Self, String> {
         let decoy = Decoy::new(&SECRET, ITERATIONS_MIN).map_err(|error| error.to_string())?;
         let identity = Identity { epoch: 1, secret: SECRET, decoy: Arc::new(decoy) };
         let limits = Limits { unlimited: true, ..Limits::default() };
         let policy = Policy { limits, require_tls: false, legacy_auth: false };
-        let store = Arc::new(verona_stores::memory::Memory::new());
         let server = Server::new(store, hosts, policy, identity);
         Ok(Self { server, setup: Setup::default() })
     }
@@ -58,14 +63,28 @@ impl Memory {
         setup: Setup,
         make: impl Fn(HostSettings, &Tables) -> Result<Host, String>,
     ) -> Result<Self, String> {
+        Self::serving(&HOSTS, setup, make)
+    }
+
+    /// The same for some of the domains.
+    pub fn serving(
+        domains: &[&str],
+        setup: Setup,
+        make: impl Fn(HostSettings, &Tables) -> Result<Host, String>,
+    ) -> Result<Self, String> {
         let tables = Tables::read(&setup.config)?;
         let registration = match setup.registration.as_deref() {
             Some("closed") => Registration::Closed,
             Some("invite") => Registration::Invite,
             _ => Registration::Open,
         };
-        let host = |domain: &&str| make(HostSettings { registration, ..settings(domain) }, &tables);
-        let hosts: Result<Vec<Host>, String> = HOSTS.iter().map(host).collect();
+        let host = |domain: &&str| {
+            let admins = setup.admins_of(domain).map(|jid| Jid::parse(jid));
+            let admins: Result<Vec<Jid>, _> = admins.collect();
+            let admins = admins.map_err(|error| error.to_string())?;
+            make(HostSettings { registration, admins, ..settings(domain) }, &tables)
+        };
+        let hosts: Result<Vec<Host>, String> = domains.iter().map(host).collect();
         Ok(Self { setup, ..Self::new(hosts?)? })
     }
 }

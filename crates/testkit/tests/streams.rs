@@ -38,7 +38,7 @@ async fn old_server(legacy_auth: bool) -> Option<RunningServer> {
         binary: RunningServer::binary()?,
         storage: "memory:".to_owned(),
         transport: Security::None,
-        setup: Setup { registration: None, config },
+        setup: Setup { config, ..Setup::default() },
     };
     let server = RunningServer::start(wanted).await.expect("it starts");
     server.account(&juliet(), PASSWORD).await.expect("made");
@@ -169,7 +169,7 @@ async fn the_log_names_stream_and_account_from_login_to_end() {
     let log = fortress.log();
     for (event, account) in [
         (" logged in ", format!("account={} ", who.bare())),
-        (" stream ended ", format!("jid={}/{} ", who.bare(), who.resource)),
+        (" stream ended ", format!("account={} resource={:?} ", who.bare(), who.resource)),
         (" login failed ", "account=".to_owned()),
     ] {
         let line = log.lines().find(|line| line.contains(event)).expect(event);

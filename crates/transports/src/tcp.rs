@@ -2,25 +2,20 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use verona_core::federation;
 use verona_core::server::Server;
 use verona_core::stream::client;
-use verona_core::stream::wire::{Bindings, Wire};
+use verona_core::stream::wire::Wire;
 
 use crate::admission::Admission;
-use crate::tls::accept::AcceptError;
-use crate::tls::binding::Secured;
+use crate::socket::Plain;
 use crate::tls::certificates::Certificates;
 use crate::tls::door::Door;
-use crate::tls::stream::TlsStream;
 
 /// Connections that the kernel holds until they are taken.
 const BACKLOG: i32 = 4_096;
@@ -41,6 +36,10 @@ pub enum Service {
     Client,
     /// Clients, with TLS from the first byte (XEP-0368).
     ClientTls,
+    /// Other servers, in plaintext until STARTTLS (RFC 6120 §5).
+    Server,
+    /// Other servers, with TLS from the first byte (XEP-0368).
+    ServerTls,
 }
 
 impl Service {
@@ -49,8 +48,27 @@ impl Service {
         match self {
             Self::Client => "clients, with STARTTLS",
             Self::ClientTls => "clients, with TLS from the first byte",
+            Self::Server => "other servers, with STARTTLS",
+            Self::ServerTls => "other servers, with TLS from the first byte",
         }
     }
+
+    /// The settings of TLS: from the first byte on, or for later.
+    fn tls(self) -> Begin {
+        match self {
+            Self::Client => Begin::Later(Door::StartTls),
+            Self::ClientTls => Begin::Now(Door::Client),
+            Self::Server => Begin::Later(Door::ServerStartTls),
+            Self::ServerTls => Begin::Now(Door::Server),
+        }
+    }
+}
+
+/// When TLS begins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Begin {
+    Now(Door),
+    Later(Door),
 }
 
 /// What connections need.
@@ -115,171 +133,48 @@ fn welcome(stream: TcpStream, peer: SocketAddr, service: Service, shared: &Share
         tracing::debug!(%peer, %error, "connection is gone");
         return;
     }
-    let socket = Plain { stream, peer: peer.ip(), certificates: shared.certificates.clone() };
+    let begin = service.tls();
+    let (Begin::Now(door) | Begin::Later(door)) = begin;
+    let socket = Plain::new(stream, peer.ip(), shared.certificates.clone(), door);
     let server = shared.server.clone();
     tokio::spawn(async move {
         let limit = Duration::from_secs(limits.tls_secs);
-        let wire = Box::pin(open(socket, service, limit)).await;
+        let wire = Box::pin(open(socket, begin, limit)).await;
         let Some(wire) = wire else { return };
         // Once logged in, the connection counts no more among the unknown ones.
-        client::serve(server, wire, Box::new(move || drop(guest))).await;
+        let known = Box::new(move || drop(guest));
+        match service {
+            Service::Client | Service::ClientTls => client::serve(server, wire, known).await,
+            Service::Server | Service::ServerTls => federation::serve(server, wire, known).await,
+        }
     });
 }
 
 /// Without delay, and with an end for peers that are gone (SECURITY: half-open connections).
-fn tune(stream: &TcpStream) -> io::Result<()> {
+pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     socket.set_tcp_user_timeout(Some(UNANSWERED_MAX))?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
 }
 
-async fn open(socket: Plain, service: Service, limit: Duration) -> Option<Box<dyn Wire>> {
-    match service {
-        Service::Client => Some(Box::new(socket)),
-        Service::ClientTls => {
-            let peer = socket.peer;
-            match tokio::time::timeout(limit, socket.secure(Door::Client, None)).await {
-                Ok(Ok(wire)) => Some(wire),
-                Ok(Err(error)) => {
-                    tracing::info!(%peer, %error, "TLS failed");
-                    None
-                }
-                Err(_) => {
-                    tracing::info!(%peer, "TLS took too long");
-                    None
-                }
-            }
+async fn open(socket: Plain, begin: Begin, limit: Duration) -> Option<Box<dyn Wire>> {
+    if let Begin::Later(_) = begin {
+        return Some(Box::new(socket));
+    }
+    let peer = socket.peer();
+    match tokio::time::timeout(limit, socket.accept(None)).await {
+        Ok(Ok(wire)) => Some(wire),
+        Ok(Err(error)) => {
+            tracing::info!(%peer, %error, "TLS failed");
+            None
+        }
+        Err(_) => {
+            tracing::info!(%peer, "TLS took too long");
+            None
         }
     }
 }
-
-/// A connection in plaintext.
-struct Plain {
-    stream: TcpStream,
-    peer: IpAddr,
-    certificates: Arc<Certificates>,
-}
-
-impl Plain {
-    async fn secure(self, door: Door, domain: Option<&str>) -> Result<Box<dyn Wire>, AcceptError> {
-        let Self { stream, peer, certificates } = self;
-        let (stream, secured) = certificates.accept(stream, door, domain).await?;
-        tracing::debug!(%peer, protocol = %secured.protocol, "TLS");
-        Ok(Box::new(Tls { stream, peer, secured: Some(Box::new(secured)) }))
-    }
-}
-
-impl Wire for Plain {
-    fn peer(&self) -> IpAddr {
-        self.peer
-    }
-
-    fn is_secure(&self) -> bool {
-        false
-    }
-
-    fn can_start_tls(&self) -> bool {
-        true
-    }
-
-    fn start_tls(self: Box<Self>, domain: &str) -> BoxFuture<'static, io::Result<Box<dyn Wire>>> {
-        let domain = domain.to_owned();
-        Box::pin(async move {
-            let peer = self.peer;
-            self.secure(Door::StartTls, Some(&domain)).await.map_err(|error| {
-                tracing::info!(%peer, %error, "TLS failed");
-                io::Error::other(error)
-            })
-        })
-    }
-
-    fn bindings(&self) -> Bindings {
-        Bindings::default()
-    }
-
-    fn settle(&mut self) {}
-}
-
-/// A connection with TLS.
-struct Tls {
-    stream: TlsStream<TcpStream>,
-    peer: IpAddr,
-    /// What the handshake told; of use only until the login.
-    secured: Option<Box<Secured>>,
-}
-
-impl Wire for Tls {
-    fn peer(&self) -> IpAddr {
-        self.peer
-    }
-
-    fn is_secure(&self) -> bool {
-        true
-    }
-
-    fn can_start_tls(&self) -> bool {
-        false
-    }
-
-    fn start_tls(self: Box<Self>, _: &str) -> BoxFuture<'static, io::Result<Box<dyn Wire>>> {
-        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
-    }
-
-    fn bindings(&self) -> Bindings {
-        let Some(secured) = &self.secured else { return Bindings::default() };
-        Bindings {
-            exporter: secured.exporter.map(|exporter| exporter.to_vec()),
-            end_point: secured.certificate.end_point.as_deref().map(<[u8]>::to_vec),
-        }
-    }
-
-    fn settle(&mut self) {
-        self.secured = None;
-    }
-}
-
-/// Passes the calls of a byte stream on to the field `stream`.
-macro_rules! pass_on {
-    ($name:ty) => {
-        impl AsyncRead for $name {
-            fn poll_read(
-                mut self: Pin<&mut Self>,
-                context: &mut Context<'_>,
-                buffer: &mut ReadBuf<'_>,
-            ) -> Poll<io::Result<()>> {
-                Pin::new(&mut self.stream).poll_read(context, buffer)
-            }
-        }
-
-        impl AsyncWrite for $name {
-            fn poll_write(
-                mut self: Pin<&mut Self>,
-                context: &mut Context<'_>,
-                bytes: &[u8],
-            ) -> Poll<io::Result<usize>> {
-                Pin::new(&mut self.stream).poll_write(context, bytes)
-            }
-
-            fn poll_flush(
-                mut self: Pin<&mut Self>,
-                context: &mut Context<'_>,
-            ) -> Poll<io::Result<()>> {
-                Pin::new(&mut self.stream).poll_flush(context)
-            }
-
-            fn poll_shutdown(
-                mut self: Pin<&mut Self>,
-                context: &mut Context<'_>,
-            ) -> Poll<io::Result<()>> {
-                Pin::new(&mut self.stream).poll_shutdown(context)
-            }
-        }
-    };
-}
-
-pass_on!(Plain);
-pass_on!(Tls);
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! The vocabulary of XMPP: addresses, stanzas, errors, SASL; no I/O.
 
 pub mod date;
+pub mod dialback;
 pub mod error;
 pub mod form;
 pub mod jid;

@@ -95,6 +95,11 @@ impl Managed {
         self.unacked.iter().flat_map(|stanza| stanza.text.iter().copied()).collect()
     }
 
+    /// Bytes of what the client has not acknowledged.
+    pub fn unacked_bytes(&self) -> usize {
+        self.unacked_bytes
+    }
+
     fn count(&self) -> u32 {
         u32::try_from(self.unacked.len()).unwrap_or(u32::MAX)
     }

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 use verona_xml::Tree;
@@ -12,11 +13,10 @@ use verona_xml::Writer;
 use verona_xml::{Event, ScanError, Scanner};
 use verona_xmpp::error::{StreamCondition, StreamError};
 use verona_xmpp::jid::Jid;
-use verona_xmpp::ns;
 use verona_xmpp::stream::{Content, Header, Opening, Version};
 
 use crate::server::Server;
-use crate::stream::wire::Wire;
+use crate::stream::wire::{Gone, Wire};
 use crate::token;
 
 /// Bytes read at a time while negotiating.
@@ -44,6 +44,10 @@ pub struct Open {
     deadline: Instant,
     /// Nothing but whitespace has come since a login.
     is_blank: bool,
+    /// Who speaks over it.
+    content: Content,
+    /// Whether this server has opened it, so that the peer's header answers ours.
+    initiating: bool,
 }
 
 /// What came.
@@ -65,6 +69,8 @@ pub enum End {
     Closed,
     /// The stream has to end with this error.
     Error(StreamError),
+    /// The peer has ended it with this error.
+    Refused(StreamError),
 }
 
 impl From<StreamCondition> for End {
@@ -117,7 +123,20 @@ impl Open {
             opened: false,
             deadline,
             is_blank: false,
+            content: Content::Client,
+            initiating: false,
         }
+    }
+
+    /// A stream with another server, which this one opens (`initiating`) or is called on.
+    pub fn between_servers(server: Arc<Server>, wire: Box<dyn Wire>, initiating: bool) -> Self {
+        Self { content: Content::Server, initiating, ..Self::new(server, wire) }
+    }
+
+    /// Waits for so many seconds from now on, if that is longer than it would else.
+    pub fn wait_for(&mut self, secs: u64) {
+        let deadline = Instant::now().checked_add(Duration::from_secs(secs));
+        self.deadline = deadline.map_or(self.deadline, |deadline| deadline.max(self.deadline));
     }
 
     /// Waits for what comes next.
@@ -131,9 +150,10 @@ impl Open {
             }
             let found = match self.scanner.next(&mut input) {
                 Ok(None) => None,
-                Ok(Some(Event::Open(frame))) => {
-                    Some(Incoming::Header(Header::read(&frame, Content::Client)))
-                }
+                Ok(Some(Event::Open(frame))) => Some(Incoming::Header(match self.initiating {
+                    true => Header::read_answer(&frame, self.content),
+                    false => Header::read(&frame, self.content),
+                })),
                 Ok(Some(Event::Close)) => Some(Incoming::Close),
                 Ok(Some(Event::Element(frame))) => Some(Incoming::Element(frame.tree()?)),
                 Err(error) => return Err(error.into()),
@@ -217,9 +237,9 @@ impl Open {
         Ok(())
     }
 
-    /// Writes an element to the peer, in the content namespace of clients.
+    /// Writes an element to the peer, in the content namespace of the stream.
     pub async fn send_with(&mut self, build: impl FnOnce(&mut Writer)) -> Result<(), End> {
-        let mut writer = Writer::new(ns::CLIENT);
+        let mut writer = Writer::new(self.content.ns());
         build(&mut writer);
         self.send(&writer.finish()).await
     }
@@ -231,6 +251,73 @@ impl Open {
         let mut text = Vec::new();
         reply.write(&mut text);
         self.send_bytes(&text).await
+    }
+
+    /// Writes the header that opens the stream (RFC 6120 §4.2).
+    pub async fn send_header(&mut self, opening: &Opening<'_>) -> Result<(), End> {
+        self.opened = true;
+        let mut text = Vec::new();
+        opening.write(&mut text);
+        self.send_bytes(&text).await
+    }
+
+    /// The header that answers ours (RFC 6120 §4.7.3: it names the stream).
+    pub async fn header_answer(&mut self) -> Result<Header, End> {
+        match self.next().await? {
+            Incoming::Header(header) => {
+                let header = header.map_err(End::Error)?;
+                self.id = header.id.clone().unwrap_or_default();
+                Ok(header)
+            }
+            Incoming::Element(_) => Err(StreamCondition::InvalidXml.into()),
+            Incoming::Close => Err(End::Closed),
+        }
+    }
+
+    /// The other server is known: the bounds of stanzas hold from now on.
+    pub fn authenticated(&mut self) {
+        self.scanner.set_limits(self.server.policy().limits.between_servers());
+        self.elements = 0;
+        self.bytes = 0;
+    }
+
+    /// Begins TLS as the server of a domain, as the peer has asked for (RFC 6120 §5.4): what was
+    /// received before it is never read as XML.
+    pub async fn start_tls(&mut self, domain: &str) -> Result<(), End> {
+        if !self.wire.can_start_tls() || self.has_unread_xml() {
+            // §5.4.2.2: bytes behind the command are an attempt at injection. But
+            // compat(go-sendxmpp and others on go-xmpp): a line break, which §5.3.3 forbids, is harmless.
+            let _ = self.send("<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await;
+            return Err(End::Closed);
+        }
+        self.send("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await?;
+        let wire = std::mem::replace(&mut self.wire, Box::new(Gone));
+        self.shake_hands(wire.start_tls(domain)).await
+    }
+
+    /// Begins TLS with the server of `remote`, which has just agreed to it, in the name of `local`.
+    pub async fn connect_tls(&mut self, local: &str, remote: &str) -> Result<(), End> {
+        // RFC 6120 §5.4.3.3: what came in plaintext is worth nothing, and what came behind the last
+        // word of it was put there by somebody.
+        if self.has_unread_xml() {
+            return Err(StreamCondition::PolicyViolation.into());
+        }
+        let wire = std::mem::replace(&mut self.wire, Box::new(Gone));
+        self.shake_hands(wire.connect_tls(local, remote)).await
+    }
+
+    async fn shake_hands(
+        &mut self,
+        handshake: BoxFuture<'static, io::Result<Box<dyn Wire>>>,
+    ) -> Result<(), End> {
+        let secs = self.server.policy().limits.tls_secs;
+        match tokio::time::timeout(Duration::from_secs(secs), handshake).await {
+            Ok(Ok(wire)) => self.wire = wire,
+            // §5.4.3.2: the TCP connection ends.
+            Ok(Err(_)) | Err(_) => return Err(End::Gone),
+        }
+        self.restart();
+        Ok(())
     }
 
     /// Begins the stream anew on the same connection (RFC 6120 §4.3.3): all that was received is
@@ -266,17 +353,20 @@ impl Open {
         match end {
             End::Gone => return,
             End::Closed => {}
+            End::Refused(error) => {
+                tracing::debug!(stream = %self.id, peer = %who, %error, "stream ended by the peer");
+            }
             End::Error(error) => {
                 tracing::debug!(stream = %self.id, peer = %who, %error, "stream ended");
                 if !self.opened {
                     let id = token::random();
                     let opening = Opening {
-                        content: Content::Client,
+                        content: self.content,
                         from: host,
                         to: None,
                         id: Some(&id),
                         version: Some(Version::CURRENT),
-                        dialback: false,
+                        dialback: self.content == Content::Server,
                     };
                     opening.write(&mut last);
                 }

@@ -3,8 +3,6 @@
 //! It owns no buffer while nothing is in flight: bytes are read onto the stack of a poll, and what
 //! waits to be written comes from the mailbox.
 
-use std::collections::VecDeque;
-use std::future::Future;
 use std::mem::MaybeUninit;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -13,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use verona_xml::{Event, Frame, Scanner};
 use verona_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
 use verona_xmpp::ns;
@@ -21,12 +19,14 @@ use verona_xmpp::stanza::{NotAStanza, Stanza};
 
 use crate::account::keep;
 use crate::limits::{ANSWERS_BYTES_MAX, CLOSE_SECS, UNCOMMITTED_PER_SESSION_MAX};
-use crate::mailbox::{Order, spare};
+use crate::link::Link;
+use crate::mailbox::Order;
 use crate::server::{Seat, Server};
-use crate::store::error::{Fault, StoreError};
 use crate::stream::bind::Entered;
+use crate::stream::commits::Commits;
 use crate::stream::management::Managed;
 use crate::stream::open::stream_error;
+use crate::stream::output::Output;
 use crate::stream::pace::Pace;
 use crate::stream::resume::{Wish, failed};
 use crate::stream::wire::Wire;
@@ -41,34 +41,19 @@ pub struct Session {
     seat: Seat,
     wire: Box<dyn Wire>,
     scanner: Scanner,
-    /// The id of the stream, for the log.
-    stream: Box<str>,
     /// Received, and not looked at because a stanza before it is still in hand.
     rest: Vec<u8>,
-    writing: Vec<u8>,
-    written: usize,
+    output: Output,
     /// How much of that answers commands of stream management, which come past the mailbox.
     answers_bytes: usize,
     /// What the stanza in hand waits for.
     later: Option<BoxFuture<'static, Vec<Kept>>>,
-    /// Messages on their way to the disk, in the order in which they came.
-    uncommitted: VecDeque<Uncommitted>,
-    /// The message that was settled last has been sent back.
-    has_bounced: bool,
+    commits: Commits,
     /// The counters of a managed stream (XEP-0198).
     managed: Option<Box<Managed>>,
     /// A commit has moved `h`: the client is told.
     should_tell: bool,
     pace: Pace,
-}
-
-/// A message on its way to a log.
-struct Uncommitted {
-    /// Its number among the stanzas of a managed stream.
-    number: u32,
-    /// It is not another log of the message before.
-    is_first: bool,
-    kept: Kept,
 }
 
 /// Why a session's stream ended.
@@ -99,23 +84,15 @@ impl Session {
             seat: entered.seat,
             wire,
             scanner,
-            stream: Box::default(),
             rest: unread,
-            writing: entered.first,
-            written: 0,
+            output: Output::new(entered.first),
             answers_bytes: 0,
             later: None,
-            uncommitted: VecDeque::new(),
-            has_bounced: false,
+            commits: Commits::default(),
             managed: entered.managed,
             should_tell: false,
             pace: Pace::default(),
         }
-    }
-
-    /// Says which stream it is, for the log.
-    pub fn on_stream(self, id: Box<str>) -> Self {
-        Self { stream: id, ..self }
     }
 
     /// Runs the session to the end of its stream.
@@ -126,7 +103,8 @@ impl Session {
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
         loop {
-            self.poll_commits(context);
+            self.should_tell |=
+                self.commits.poll(&self.server, || self.seat.link.stream(), context);
             self.poll_later(context);
             match self.poll_write(context) {
                 Ok(None) => {}
@@ -134,7 +112,7 @@ impl Session {
                 Err(_) => return Poll::Ready(End::Gone),
             }
             if self.later.is_some()
-                || self.uncommitted.len() > UNCOMMITTED_PER_SESSION_MAX
+                || self.commits.len() > UNCOMMITTED_PER_SESSION_MAX
                 || self.answers_bytes > ANSWERS_BYTES_MAX
             {
                 return Poll::Pending;
@@ -151,31 +129,6 @@ impl Session {
                 return Poll::Ready(end);
             }
         }
-    }
-
-    /// Moves `h` over what has been committed, and tells senders of what could not be kept.
-    fn poll_commits(&mut self, context: &mut Context<'_>) {
-        while let Some(first) = self.uncommitted.front_mut() {
-            let ticket = Pin::new(&mut first.kept.ticket);
-            let Poll::Ready(outcome) = ticket.poll(context) else { return };
-            let Some(settled) = self.uncommitted.pop_front() else { return };
-            self.should_tell = true;
-            if let Some(later) = self.settle(&settled, outcome) {
-                tokio::spawn(later);
-            }
-        }
-    }
-
-    /// Sends a message back that a log has lost: once, however many logs it was for.
-    fn settle(
-        &mut self,
-        settled: &Uncommitted,
-        outcome: Result<(), StoreError>,
-    ) -> Option<BoxFuture<'static, Vec<Kept>>> {
-        self.has_bounced &= !settled.is_first;
-        let error = outcome.err().filter(|_| !self.has_bounced)?;
-        self.has_bounced = true;
-        not_kept(&self.server, &settled.kept.stanza, &error)
     }
 
     fn poll_later(&mut self, context: &mut Context<'_>) {
@@ -196,22 +149,7 @@ impl Session {
             }
             None => 0,
         };
-        let logs = kept.into_iter().enumerate();
-        self.uncommitted.extend(logs.map(|(n, kept)| Uncommitted {
-            number,
-            is_first: n == 0,
-            kept,
-        }));
-    }
-
-    /// The longest prefix of the client's stanzas that are durable or need no keeping.
-    fn durable(&self, managed: &Managed) -> u32 {
-        match self.uncommitted.front() {
-            // What came before the stream was managed has no number.
-            Some(Uncommitted { number: 0, .. }) => 0,
-            Some(first) => first.number.wrapping_sub(1),
-            None => managed.received,
-        }
+        self.commits.add(number, kept);
     }
 
     /// Writes what waits; an order to end comes behind what was put in before it.
@@ -221,34 +159,22 @@ impl Session {
                 self.should_tell = false;
                 self.tell(false);
             }
-            while let Some(left) = self.writing.get(self.written..).filter(|left| !left.is_empty())
-            {
-                match Pin::new(&mut self.wire).poll_write(context, left) {
-                    Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
-                    Poll::Ready(Ok(count)) => self.written = self.written.saturating_add(count),
-                    Poll::Ready(Err(error)) => return Err(error),
-                    Poll::Pending => return Ok(self.poll_leave(context)),
-                }
-            }
-            if self.written > 0 {
-                match Pin::new(&mut self.wire).poll_flush(context) {
-                    Poll::Ready(result) => result?,
-                    Poll::Pending => return Ok(self.poll_leave(context)),
-                }
-                spare::give(std::mem::take(&mut self.writing));
-                self.written = 0;
-                self.answers_bytes = 0;
+            match self.output.poll_write(&mut self.wire, context) {
+                Poll::Ready(Ok(true)) => self.answers_bytes = 0,
+                Poll::Ready(Ok(false)) => {}
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => return Ok(self.poll_leave(context)),
             }
             let Poll::Ready(taken) = self.seat.link.mailbox.poll_take(context) else {
                 return Ok(None);
             };
-            self.writing = taken.bytes;
             if let Some(managed) = &mut self.managed {
-                managed.sent(&self.writing, &taken.ends);
+                managed.sent(&taken.bytes, &taken.ends);
                 if managed.is_over() {
                     return Ok(Some(End::Gone));
                 }
             }
+            self.output.replace(taken.bytes);
             match taken.order {
                 Some(Order::End(error)) => return Ok(Some(End::Error(error))),
                 Some(Order::Yield(error)) => return Ok(Some(End::Yielded(error))),
@@ -261,10 +187,7 @@ impl Session {
 
     /// Writes something that is no stanza, past the mailbox.
     fn say(&mut self, text: &[u8]) {
-        if self.writing.capacity() == 0 {
-            self.writing = spare::take();
-        }
-        self.writing.extend_from_slice(text);
+        self.output.say(text);
     }
 
     /// A peer that takes nothing must not keep the session from ending.
@@ -299,7 +222,7 @@ impl Session {
     /// XEP-0198 §4: tells how much was handled; unless `always`, only when that is more than before.
     fn tell(&mut self, always: bool) {
         let Some(managed) = &self.managed else { return };
-        let h = self.durable(managed);
+        let h = self.commits.durable(managed.received);
         if !always && h == managed.told {
             return;
         }
@@ -334,11 +257,11 @@ impl Session {
                 Ok(None) => return None,
                 Ok(Some(Event::Element(frame))) if frame.ns() == ns::SM => {
                     let command = Command::read(&frame);
-                    let before = self.writing.len();
+                    let before = self.output.len();
                     if let Err(error) = self.manage(command) {
                         return Some(End::Error(error));
                     }
-                    let answer = self.writing.len().saturating_sub(before);
+                    let answer = self.output.len().saturating_sub(before);
                     self.answers_bytes = self.answers_bytes.saturating_add(answer);
                     if self.answers_bytes > ANSWERS_BYTES_MAX {
                         self.rest = input.to_vec();
@@ -416,17 +339,16 @@ impl Session {
             End::Error(error) | End::Yielded(Some(error)) => error.to_string(),
             End::Yielded(None) => "the session goes on without it".to_owned(),
         };
-        tracing::info!(stream = %self.stream, jid = %self.seat.link.jid, why, "stream ended");
+        let link = &self.seat.link;
+        tracing::info!(
+            stream = %link.stream(), account = %link.account(), resource = link.resource(), why,
+            "stream ended"
+        );
         if let Some(later) = self.later.take() {
             let kept = later.await;
             self.handled(kept);
         }
-        for mut left in std::mem::take(&mut self.uncommitted) {
-            let outcome = (&mut left.kept.ticket).await;
-            if let Some(later) = self.settle(&left, outcome) {
-                later.await;
-            }
-        }
+        self.commits.settle_all(&self.server, || self.seat.link.stream()).await;
         let (server, seat) = (self.server.clone(), self.seat.clone());
         let managed = self.managed.take();
         match (end, managed) {
@@ -465,7 +387,7 @@ impl Session {
 
     /// RFC 6120 §4.4: writes what is left, an error if there is one, and the end of the stream.
     async fn close(&mut self, left: &[u8], error: Option<StreamError>) {
-        let mut last = self.writing.split_off(self.written.min(self.writing.len()));
+        let mut last = self.output.take_left();
         last.extend_from_slice(left);
         if let Some(error) = error {
             last.extend_from_slice(error.to_xml().as_bytes());
@@ -517,7 +439,7 @@ fn handle(server: &Arc<Server>, seat: &Seat, frame: &Frame<'_>) -> Result<Option
     // A panic in a module ends its stanza, not the session.
     let handled = std::panic::catch_unwind(AssertUnwindSafe(|| server.handle(seat, stanza)));
     Ok(Some(handled.unwrap_or_else(|_| {
-        tracing::error!(jid = %seat.link.jid, "a module panicked");
+        tell_panic(&seat.link);
         let mut trail = Trail::default();
         trail.bounce(&back, &StanzaError::new(Condition::InternalServerError));
         server.carry_out(trail)
@@ -532,27 +454,15 @@ fn hear(seat: &Seat, frame: &Frame<'_>) -> Result<(), End> {
         Ok(true) => Ok(()),
         Ok(false) => Err(End::Error(StreamCondition::UnsupportedStanzaType.into())),
         Err(_) => {
-            tracing::error!(jid = %seat.link.jid, "a module panicked");
+            tell_panic(&seat.link);
             Ok(())
         }
     }
 }
 
-/// Sends a message that could not be kept back to who sent it. What that waits for is returned.
-fn not_kept(
-    server: &Arc<Server>,
-    stanza: &Stanza,
-    error: &StoreError,
-) -> Option<BoxFuture<'static, Vec<Kept>>> {
-    tracing::error!(%error, "a message could not be kept");
-    let condition = match error.fault {
-        Fault::Full | Fault::Io => Condition::ResourceConstraint,
-        _ => Condition::InternalServerError,
-    };
-    let mut trail = Trail::default();
-    trail.bounce(stanza, &StanzaError::new(condition));
-    match server.carry_out(trail) {
-        Step::Done(_) => None,
-        Step::Later(later) => Some(later),
-    }
+fn tell_panic(link: &Link) {
+    tracing::error!(
+        stream = %link.stream(), account = %link.account(), resource = link.resource(),
+        "a module panicked"
+    );
 }

@@ -22,6 +22,23 @@ pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {
     /// Does the handshake of RFC 6120 §5.4.3 as the server of this domain.
     fn start_tls(self: Box<Self>, domain: &str) -> BoxFuture<'static, io::Result<Box<dyn Wire>>>;
 
+    /// Does the handshake of RFC 6120 §5.4.3 as the one who calls: offers the certificate of the
+    /// domain `local` and names `remote` (SNI). It succeeds whatever certificate the peer shows; who
+    /// that proves is judged afterwards, from [`Wire::peer_chain`].
+    fn connect_tls(
+        self: Box<Self>,
+        _local: &str,
+        _remote: &str,
+    ) -> BoxFuture<'static, io::Result<Box<dyn Wire>>> {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
+
+    /// The certificates that the peer has shown and whose key it has proven to hold, in DER, its own
+    /// first; empty when it showed none.
+    fn peer_chain(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
     /// What SASL can be bound to (RFC 9266, RFC 5929); nothing without TLS.
     fn bindings(&self) -> Bindings;
 

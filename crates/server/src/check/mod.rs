@@ -2,8 +2,12 @@
 
 pub mod certificates;
 pub mod config;
+pub mod domains;
+pub mod federation;
 pub mod finding;
 pub mod machine;
 
+#[cfg(test)]
+mod nameserver;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 
+use super::domains::{self, Doors};
 use super::finding::{Finding, Level, text};
+use super::nameserver::{self, Known};
 use super::{certificates, config};
 use crate::config::load::Config;
 use crate::scratch::Scratch;
@@ -167,4 +169,80 @@ fn the_worst_stands_last() {
         "ok      b: fine\nWARNING c: odd\n        -> look at it\n\
          ERROR   a: broken\n        -> mend it\n1 error, 1 warning\n"
     );
+}
+
+async fn seen(records: Vec<Known>, listen: &str, doors: Doors) -> Vec<Finding> {
+    let scratch = Scratch::new();
+    let address = nameserver::start(records);
+    let config = parse(
+        &scratch,
+        &format!(
+            "[[host]]\ndomain = \"montague.lit\"\n[listen]\nc2s = []\nc2s_tls = []\n{listen}\n\
+             [dns]\nservers = [\"{address}\"]\ndnssec = false\n"
+        ),
+    );
+    domains::look(&config, doors).await
+}
+
+const SERVICE: &str = "_xmpp-server._tcp.montague.lit";
+const HOST: &str = "x.montague.lit";
+const LISTEN: &str = "s2s = [\"127.0.0.1:5269\"]\ns2s_tls = []";
+
+fn only(mut found: Vec<Finding>) -> Finding {
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}
+
+#[tokio::test]
+async fn a_domain_to_which_nothing_leads_is_an_error_with_the_record_to_add() {
+    let found = only(seen(Vec::new(), LISTEN, Doors::Closed).await);
+    assert_eq!(found.level, Level::Error);
+    assert_eq!(found.subject, "DNS montague.lit for other servers");
+    let cure = found.cure.expect("a cure");
+    assert!(cure.contains("`_xmpp-server._tcp.montague.lit. SRV 0 5 5269 HOST.`"), "{cure}");
+}
+
+#[tokio::test]
+async fn records_that_lead_here_are_good() {
+    let local = [127, 0, 0, 1].into();
+    let records = vec![Known::Srv(SERVICE, 5269, HOST), Known::A(HOST, local)];
+    let found = only(seen(records, LISTEN, Doors::Closed).await);
+    assert_eq!((found.level, &*found.text), (Level::Ok, "leads to x.montague.lit:5269"));
+    let records = vec![Known::A("montague.lit", local)];
+    let found = only(seen(records, LISTEN, Doors::Closed).await);
+    let text = "leads to montague.lit:5269, by its address";
+    assert_eq!((found.level, &*found.text), (Level::Ok, text));
+}
+
+#[tokio::test]
+async fn records_that_lead_astray_are_told() {
+    let local = [127, 0, 0, 1].into();
+    let lost = vec![Known::Srv(SERVICE, 5269, HOST)];
+    let found = only(seen(lost, LISTEN, Doors::Closed).await);
+    let text = "names x.montague.lit, which has no address";
+    assert_eq!((found.level, &*found.text), (Level::Error, text));
+
+    let elsewhere = vec![Known::Srv(SERVICE, 5555, HOST), Known::A(HOST, local)];
+    let found = only(seen(elsewhere, LISTEN, Doors::Closed).await);
+    assert_eq!(found.level, Level::Warning);
+    assert!(found.text.contains("s2s in [listen] has other ports"), "{found:?}");
+
+    let denied = vec![Known::Srv(SERVICE, 0, "")];
+    let found = only(seen(denied, LISTEN, Doors::Closed).await);
+    assert_eq!(found.level, Level::Warning);
+    assert!(found.text.contains("no such service"), "{found:?}");
+}
+
+#[tokio::test]
+async fn doors_that_should_be_open_are_tried() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let port = listener.local_addr().expect("an address").port();
+    let listen = format!("s2s = [\"127.0.0.1:{port}\"]\ns2s_tls = []");
+    let records = vec![Known::Srv(SERVICE, port, HOST), Known::A(HOST, [127, 0, 0, 1].into())];
+    let found = only(seen(records.clone(), &listen, Doors::Open).await);
+    assert_eq!(found.level, Level::Ok, "{found:?}");
+    drop(listener);
+    let found = only(seen(records, &listen, Doors::Open).await);
+    assert_eq!(found.level, Level::Warning);
+    assert!(found.text.contains("where nothing answers"), "{found:?}");
 }

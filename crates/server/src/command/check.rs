@@ -5,9 +5,10 @@ use std::time::SystemTime;
 
 use verona_core::store::error::{Fault, StoreError};
 
+use crate::check::domains::{self, Doors};
 use crate::check::finding::{Finding, Level, text};
-use crate::check::{certificates, config as config_check, machine};
-use crate::command::args::Json;
+use crate::check::{certificates, config as config_check, federation, machine};
+use crate::command::args::Check;
 use crate::command::failure::{Failure, print};
 use crate::command::running::ask_status;
 use crate::config::load::Config;
@@ -19,9 +20,12 @@ use crate::storage;
 const WILL_NOT_START: &str = "mend this line; `verona serve` will not start";
 
 /// Looks at everything and tells it; fails when there is an error among it.
-pub fn run(config: Result<Config, Problems>, args: Json) -> Result<(), Failure> {
+pub fn run(config: Result<Config, Problems>, args: &Check) -> Result<(), Failure> {
     let findings = match &config {
-        Ok(config) => look(config),
+        Ok(config) => match &args.federate {
+            Some(domain) => federation::look(config, domain, args.host.as_deref()),
+            None => look(config),
+        },
         Err(problems) => problems.0.iter().map(broken).collect(),
     };
     if args.json {
@@ -57,9 +61,22 @@ fn look(config: &Config) -> Vec<Finding> {
     findings.extend(store(config, running.as_ref()));
     findings.extend(certificates::look(config, SystemTime::now()));
     findings.extend(machine::ports(config, running.as_ref()));
+    findings.extend(domains(config, running.as_ref()));
     findings.push(machine::clock(SystemTime::now()));
     findings.push(machine::descriptors());
     findings
+}
+
+/// Looks at the domains as others see them.
+fn domains(config: &Config, running: Option<&Status>) -> Vec<Finding> {
+    let doors = if running.is_some() { Doors::Open } else { Doors::Closed };
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(domains::look(config, doors)),
+        Err(error) => {
+            let cure = "look at the limits of this user: processes, memory, file descriptors";
+            vec![Finding::error("DNS", format!("cannot be asked: {error}"), cure)]
+        }
+    }
 }
 
 /// Opens the store as the server would, unless the running server has it, or there is none yet.

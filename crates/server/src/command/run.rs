@@ -7,7 +7,7 @@ use clap::Parser;
 
 use crate::command::args::{self, Cli, Command, Show};
 use crate::command::failure::{Failure, print};
-use crate::command::{account, check, running};
+use crate::command::{account, check, invite, running};
 use crate::config::load::Config;
 use crate::config::problem::Problems;
 use crate::config::show::{Detail, json, reference, show};
@@ -31,7 +31,7 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     let config = load(cli.config);
     let command = match cli.command {
-        Command::Check(args) => return check::run(config, args),
+        Command::Check(args) => return check::run(config, &args),
         // The reference is of the program, not of a file.
         Command::Config(args::Config::Show(Show { reference: true, .. })) => {
             return print(&reference());
@@ -45,6 +45,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             serve::run(config).map_err(|failure| failure.with(look))
         }
         Command::Account(command) => account::run(&config, command),
+        Command::Invite(args) => invite::run(&config, args),
         Command::Check(_) => Ok(()),
         Command::Config(args::Config::Show(args)) => print(&shown(&config, args)?),
         Command::Status(args) => running::status(&config, args),

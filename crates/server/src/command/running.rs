@@ -6,7 +6,7 @@ use crate::command::args::Json;
 use crate::command::failure::{Failure, print};
 use crate::config::load::Config;
 use crate::control::client::ControlClient;
-use crate::control::protocol::{Answer, Request, Status};
+use crate::control::protocol::{Answer, OtherServer, Request, Status};
 
 /// Tells how the running server is.
 pub fn status(config: &Config, args: Json) -> Result<(), Failure> {
@@ -71,7 +71,29 @@ fn text(status: &Status) -> String {
     for (name, figure) in &status.figures {
         let _ = writeln!(text, "{name}: {figure}");
     }
+    for other in &status.servers {
+        let _ = writeln!(text, "{}", server_line(other));
+    }
     text
+}
+
+/// One line for another server, such as `capulet.lit to montague.lit: connected, dialback only`.
+fn server_line(other: &OtherServer) -> String {
+    let mut line = format!("{} to {}: {}", other.host, other.domain, other.state);
+    if let Some(proven) = &other.proven {
+        let _ = write!(line, ", {proven}");
+    }
+    if other.inbound > 0 {
+        let _ = write!(line, ", {} inbound", other.inbound);
+    }
+    if other.stanzas > 0 {
+        let _ = write!(line, ", {} stanzas wait ({} bytes)", other.stanzas, other.bytes);
+    }
+    if let Some(failure) = &other.failure {
+        let ago = other.failed_secs_ago.map(duration).unwrap_or_default();
+        let _ = write!(line, "; failed {ago} ago: {failure}");
+    }
+    line
 }
 
 fn duration(secs: u64) -> String {
@@ -98,11 +120,34 @@ mod tests {
             listening: [("c2s".to_owned(), vec!["[::]:5222".parse().expect("an address")])].into(),
             sessions: 7,
             figures: [("accounts in memory".to_owned(), 9)].into(),
+            servers: vec![
+                OtherServer {
+                    host: "montague.lit".to_owned(),
+                    domain: "capulet.lit".to_owned(),
+                    state: "connected".to_owned(),
+                    inbound: 1,
+                    proven: Some("dialback only".to_owned()),
+                    ..OtherServer::default()
+                },
+                OtherServer {
+                    host: "montague.lit".to_owned(),
+                    domain: "verona.lit".to_owned(),
+                    state: "failed".to_owned(),
+                    stanzas: 2,
+                    bytes: 300,
+                    failure: Some("no such domain".to_owned()),
+                    failed_secs_ago: Some(61),
+                    ..OtherServer::default()
+                },
+            ],
         };
         assert_eq!(
             text(&status),
             "verona 1.2.3 runs as process 42 since 1 d 1 h\nhosts: montague.lit\nc2s: [::]:5222\n\
-             sessions: 7\naccounts in memory: 9\n"
+             sessions: 7\naccounts in memory: 9\n\
+             montague.lit to capulet.lit: connected, dialback only, 1 inbound\n\
+             montague.lit to verona.lit: failed, 2 stanzas wait (300 bytes); \
+             failed 1 min ago: no such domain\n"
         );
         assert_eq!([59, 60, 3_660].map(duration), ["59 s", "1 min", "1 h 1 min"]);
     }

@@ -86,12 +86,21 @@ pub struct Endpoint {
     pub host: String,
     /// The port, never 0.
     pub port: u16,
+    /// Whether TLS begins with the first byte (XEP-0368).
+    pub direct_tls: bool,
 }
 
+/// What stands before a place where TLS begins with the first byte.
+const TLS: &str = "tls://";
+
 impl Endpoint {
-    /// Reads `name:port`, `1.2.3.4:port` or `[::1]:port`.
+    /// Reads `name:port`, `1.2.3.4:port` or `[::1]:port`, each with `tls://` before it or without.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || "is not name:port".to_owned();
+        let (text, direct_tls) = match text.strip_prefix(TLS) {
+            Some(text) => (text, true),
+            None => (text, false),
+        };
         let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
         let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
         let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -101,12 +110,13 @@ impl Endpoint {
             None if host.parse::<std::net::Ipv4Addr>().is_ok() => host.to_owned(),
             None => Domain::parse(host).map_err(|_| wrong())?.to_string(),
         };
-        Ok(Self { host, port })
+        Ok(Self { host, port, direct_tls })
     }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.direct_tls { TLS } else { "" })?;
         match self.host.contains(':') {
             true => write!(f, "[{}]:{}", self.host, self.port),
             false => write!(f, "{}:{}", self.host, self.port),
@@ -143,10 +153,10 @@ mod tests {
     #[test]
     fn endpoints_have_a_port() {
         let shown = |text| Endpoint::parse(text).map(|endpoint| endpoint.to_string());
-        for right in ["127.0.0.2:5269", "[::1]:5269", "prosody:5269"] {
+        for right in ["127.0.0.2:5269", "[::1]:5269", "prosody:5269", "tls://prosody:5270"] {
             assert_eq!(shown(right), Ok(right.to_owned()));
         }
-        for wrong in ["prosody", "prosody:0", "::1:5269x", "[prosody]:1", ":5269"] {
+        for wrong in ["prosody", "prosody:0", "::1:5269x", "[prosody]:1", ":5269", "tls://a"] {
             assert!(shown(wrong).is_err(), "{wrong}");
         }
     }

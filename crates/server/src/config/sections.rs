@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use verona_core::federation::terms::Terms;
 use verona_core::host::Registration;
 use verona_core::limits::Limits;
 
@@ -115,6 +116,10 @@ fn everywhere(port: u16) -> Vec<SocketAddr> {
     vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))]
 }
 
+fn terms() -> Terms {
+    Terms::default()
+}
+
 fn here(port: u16) -> Vec<SocketAddr> {
     vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))]
 }
@@ -137,9 +142,12 @@ section! {
         domain: Domain;
         /// The accounts that may administer this domain.
         admins: Vec<BareJid> = Vec::new();
-        /// Who may make an account: nobody, who has an invitation, or everybody. Invitations cannot
-        /// be made by this version yet.
+        /// Who may make an account: nobody, who has an invitation (`verona invite`), or everybody.
         registration: Registration = Registration::Closed;
+        /// The domains to federate with, each with all below it; `[]` means all.
+        federate_with: Vec<Domain> = Vec::new();
+        /// Domains not to federate with, each with all below it; they count more than `federate_with`.
+        federate_not_with: Vec<Domain> = Vec::new();
     }
 }
 
@@ -151,9 +159,9 @@ section! {
         c2s: Vec<SocketAddr> = everywhere(5222);
         /// Clients, with TLS from the first byte (XEP-0368).
         c2s_tls: Vec<SocketAddr> = everywhere(5223);
-        /// Other servers, beginning in plaintext with STARTTLS. Not opened by this version yet.
+        /// Other servers, beginning in plaintext with STARTTLS.
         s2s: Vec<SocketAddr> = everywhere(5269);
-        /// Other servers, with TLS from the first byte (XEP-0368). Not opened by this version yet.
+        /// Other servers, with TLS from the first byte (XEP-0368).
         s2s_tls: Vec<SocketAddr> = everywhere(5270);
         /// HTTP without TLS, for a reverse proxy on the same machine. Not opened by this version yet.
         http: Vec<SocketAddr> = here(5280);
@@ -205,6 +213,8 @@ keys! {
         /// Largest stanza of a client, in bytes as received; advertised (XEP-0478). RFC 6120 §13.12
         /// allows no less than 10,000.
         stanza_bytes_max: usize = safe().stanza_bytes_max, 10_000..=16_777_216;
+        /// Largest stanza of another server, in bytes as received; advertised (XEP-0478).
+        server_stanza_bytes_max: usize = safe().server_stanza_bytes_max, 10_000..=16_777_216;
         /// Deepest nesting of elements in a stanza.
         depth_max: u16 = safe().depth_max, 16..=1024;
         /// Most attributes of one element.
@@ -267,24 +277,42 @@ section! {
 }
 
 section! {
-    /// Other servers. Not used by this version yet.
+    /// Other servers.
     "[s2s]" S2s {
         /// Where to connect for a domain instead of asking DNS, for tests and private networks:
-        /// `{ "montague.lit" = "10.0.0.2:5269" }`.
+        /// `{ "montague.lit" = "10.0.0.2:5269" }`. With `tls://` before the place, TLS begins with the
+        /// first byte (XEP-0368).
         hosts: BTreeMap<Domain, Endpoint> = BTreeMap::new();
         /// Files with certificate authorities to trust beside those of the system, relative to the
         /// directory of the config file.
         trust: Vec<PathBuf> = Vec::new();
         /// `true`: a server must have a valid certificate. `false`: without one, dialback over TLS.
         require_certificate: bool = false;
+        /// Seconds for which a message waits for a server that cannot be reached. Then it goes back to
+        /// its sender with the error `remote-server-timeout`.
+        queue_secs: u64 = terms().queue_secs, 1..=604_800;
+        /// Stanzas that may wait for one domain.
+        queue_stanzas_max: usize = terms().queue_stanzas_max, 10..=1_000_000;
+        /// Bytes that may wait for one domain.
+        queue_bytes_max: usize = terms().queue_bytes_max, 10_000..=1_073_741_824;
+        /// Bytes that may wait for all domains together.
+        queue_total_bytes_max: usize = terms().queue_total_bytes_max, 100_000..=17_179_869_184;
+        /// Longest pause between two tries to reach a server, in seconds.
+        retry_secs_max: u64 = terms().retry_secs_max, 1..=86_400;
+        /// Seconds after which a stream without stanzas is closed.
+        idle_secs: u64 = terms().idle_secs, 60..=604_800;
     }
 }
 
 section! {
-    /// How names are looked up. Not used by this version yet.
+    /// How names are looked up.
     "[dns]" Dns {
         /// The DNS servers to ask; empty means those of the system.
         servers: Vec<SocketAddr> = Vec::new();
+        /// Whether signatures of answers are checked, as far as the DNS servers pass them on. Then a
+        /// domain can prove its server by its own DNS (DANE), and forged answers are refused.
+        /// `false` helps where private names live below signed ones.
+        dnssec: bool = true;
     }
 }
 

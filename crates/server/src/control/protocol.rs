@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::request::{AccountReply, AccountRequest};
+use crate::invitations::request::{InviteReply, InviteRequest};
 
 /// Bytes of a request, at most: a password, a JID and their names.
 pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
@@ -23,10 +24,22 @@ pub enum Request {
     Reload,
     /// To end.
     Stop,
+    /// To try a federation.
+    Federate {
+        /// The domain of another server.
+        domain: String,
+        /// The domain of this server that tries it; none: the first.
+        host: Option<String>,
+    },
     /// Something with accounts.
     Account {
         /// What.
         request: AccountRequest,
+    },
+    /// Something with invitations.
+    Invite {
+        /// What.
+        request: InviteRequest,
     },
 }
 
@@ -46,16 +59,46 @@ pub enum Answer {
     },
     /// It ends now; the connection is closed when it has ended.
     Stopping,
+    /// How the federation went.
+    Federated {
+        /// The outcome.
+        trial: Trial,
+    },
     /// What was asked of an account was done.
     Account {
         /// The outcome.
         reply: AccountReply,
+    },
+    /// What was asked of an invitation was done.
+    Invite {
+        /// The outcome.
+        reply: InviteReply,
     },
     /// It was not done.
     Refused {
         /// Why, one sentence a line.
         message: String,
     },
+}
+
+/// How a try to federate with another domain went.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Trial {
+    /// The domain of this server.
+    pub host: String,
+    /// Each step with its outcome.
+    pub steps: Vec<String>,
+    /// Why there is no stream; none when there is one.
+    pub failure: Option<TrialFailure>,
+}
+
+/// Why a federation did not come to be.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct TrialFailure {
+    /// The last step, in plain words.
+    pub cause: String,
+    /// What senders are told: the name of a stanza error (RFC 6120 §8.3.3).
+    pub condition: String,
 }
 
 /// How a running server is.
@@ -75,4 +118,30 @@ pub struct Status {
     pub sessions: u64,
     /// Other figures, by name.
     pub figures: BTreeMap<String, u64>,
+    /// How it stands with other servers.
+    #[serde(default)]
+    pub servers: Vec<OtherServer>,
+}
+
+/// How it stands between a host and a domain elsewhere.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct OtherServer {
+    /// The host.
+    pub host: String,
+    /// The domain.
+    pub domain: String,
+    /// Where the way to it stands.
+    pub state: String,
+    /// Streams that the other server has opened.
+    pub inbound: u64,
+    /// How it was proven to be that domain's.
+    pub proven: Option<String>,
+    /// Stanzas that wait for it.
+    pub stanzas: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Why it could not be reached the last time.
+    pub failure: Option<String>,
+    /// How long ago that was.
+    pub failed_secs_ago: Option<u64>,
 }

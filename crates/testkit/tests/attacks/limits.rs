@@ -224,7 +224,8 @@ async fn who_reads_nothing_is_detached_after_30_seconds(fortress: Arc<Fortress>)
         });
     }
     let began = Instant::now();
-    let ended = |line: &str| line.contains(&reader.full()) && line.contains("session ended");
+    let named = format!("account={} ", reader.bare());
+    let ended = |line: &str| line.contains(&named) && line.contains("session ended");
     while !fortress.log().lines().any(ended) {
         assert!(began.elapsed() < Duration::from_secs(45), "the session goes on");
         tokio::time::sleep(Duration::from_millis(500)).await;

@@ -39,6 +39,7 @@ mod managed;
 mod noise;
 mod sasl;
 mod sasl2;
+mod servers;
 mod stanza;
 mod tls;
 mod xml;
@@ -81,6 +82,7 @@ fn main() -> ExitCode {
         noise::cases(),
         sasl::cases(),
         sasl2::cases(),
+        servers::cases(),
         stanza::cases(),
         tls::cases(),
         xml::cases(),

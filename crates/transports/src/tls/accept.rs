@@ -1,65 +1,24 @@
 //! The server's side of a handshake: reads the name that the peer asks for, chooses the certificate,
 //! and learns what binds a login to the connection.
 
-use std::future::poll_fn;
 use std::io::{self, ErrorKind};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::{error, fmt};
 
 use rustls::server::{Acceptor, UnbufferedServerConnection};
-use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 use rustls::{HandshakeKind, ProtocolVersion};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use zeroize::Zeroizing;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use crate::tls::binding::{self, Secured};
 use crate::tls::certificates::{Certificates, Identity};
 use crate::tls::door::Door;
-use crate::tls::stream::{INCOMING_BYTES_MAX, TlsStream, encode, take_alerts};
+use crate::tls::handshake::{HandshakeError, fill, finish};
+use crate::tls::stream::TlsStream;
 
-/// Bytes that are read from the socket at once; in scratch memory of the stack, so that a silent
-/// connection holds none.
-const READ_BYTES: usize = 4096;
+/// What a handshake yields to the side that was called.
+pub type Accepted<IO> = (TlsStream<IO, UnbufferedServerConnection>, Secured);
 
 /// RFC 6066 §3: a fatal alert `unrecognized_name`, before there are any keys.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
-
-/// Why a handshake failed; for the log, the peer gets an alert.
-#[derive(Debug)]
-pub enum AcceptError {
-    /// The socket failed or came to its end.
-    Io(io::Error),
-    /// The peer broke the rules of TLS, or nothing is spoken by both sides.
-    Tls(rustls::Error),
-    /// The peer asked for a name that is not ours.
-    UnknownName(String),
-}
-
-impl fmt::Display for AcceptError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => write!(f, "the connection ended: {error}"),
-            Self::Tls(error) => write!(f, "TLS failed: {error}"),
-            Self::UnknownName(name) => write!(f, "the name {name:?} is not served here"),
-        }
-    }
-}
-
-impl error::Error for AcceptError {}
-
-impl From<io::Error> for AcceptError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl From<rustls::Error> for AcceptError {
-    fn from(error: rustls::Error) -> Self {
-        Self::Tls(error)
-    }
-}
 
 impl Certificates {
     /// Makes the handshake on a socket. `domain` is the one that the stream header spoke to before
@@ -70,7 +29,7 @@ impl Certificates {
         mut io: IO,
         door: Door,
         domain: Option<&str>,
-    ) -> Result<(TlsStream<IO>, Secured), AcceptError>
+    ) -> Result<Accepted<IO>, HandshakeError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
@@ -80,7 +39,7 @@ impl Certificates {
             // RFC 9325 §3.7: a name that is not ours ends the handshake, no certificate is shown.
             let _ = io.write_all(&UNRECOGNIZED_NAME).await;
             let _ = io.flush().await;
-            return Err(AcceptError::UnknownName(name.unwrap_or_default()));
+            return Err(HandshakeError::UnknownName(name.unwrap_or_default()));
         };
         let config = identity.config(door).cloned();
         let config = config.ok_or_else(|| io::Error::from(ErrorKind::Unsupported))?;
@@ -93,7 +52,10 @@ impl Certificates {
 }
 
 /// Reads until the ClientHello is whole; the bytes stay, for the handshake itself.
-async fn read_hello<IO>(io: &mut IO, incoming: &mut Vec<u8>) -> Result<Option<String>, AcceptError>
+async fn read_hello<IO>(
+    io: &mut IO,
+    incoming: &mut Vec<u8>,
+) -> Result<Option<String>, HandshakeError>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
@@ -120,120 +82,6 @@ where
             }
         }
     }
-}
-
-/// What the handshake yields.
-#[derive(Default)]
-struct Finished {
-    /// The secret of the exporter; none with TLS 1.2.
-    secret: Option<Zeroizing<Vec<u8>>>,
-    /// What the peer sent in one go with the end of its handshake.
-    plain: Vec<u8>,
-}
-
-/// Runs the handshake to its end; part of a record that was read behind it stays in `incoming`.
-async fn finish<IO>(
-    io: &mut IO,
-    tls: &mut UnbufferedServerConnection,
-    incoming: &mut Vec<u8>,
-) -> Result<Finished, AcceptError>
-where
-    IO: AsyncRead + AsyncWrite + Unpin,
-{
-    let mut outgoing = Vec::new();
-    let mut finished = Finished::default();
-    loop {
-        let stepped = step(tls, incoming, &mut outgoing, &mut finished.plain);
-        finished.secret = finished.secret.or_else(binding::caught);
-        if !outgoing.is_empty() {
-            let written = io.write_all(&outgoing).await;
-            io.flush().await?;
-            // After a failed step the alert was a courtesy.
-            if stepped.is_ok() {
-                written?;
-            }
-            outgoing.clear();
-        }
-        match stepped? {
-            Step::Done => return Ok(finished),
-            Step::Blocked => fill(io, incoming).await?,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Step {
-    /// The peer has to say more.
-    Blocked,
-    /// Both sides may send.
-    Done,
-}
-
-/// Takes the handshake as far as the bytes reach.
-fn step(
-    tls: &mut UnbufferedServerConnection,
-    incoming: &mut Vec<u8>,
-    outgoing: &mut Vec<u8>,
-    plain: &mut Vec<u8>,
-) -> Result<Step, AcceptError> {
-    loop {
-        let UnbufferedStatus { mut discard, state } = tls.process_tls_records(incoming);
-        let outcome = match state {
-            Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                encode(&mut data, outgoing)?;
-                None
-            }
-            Ok(ConnectionState::TransmitTlsData(data)) => {
-                data.done();
-                None
-            }
-            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                while let Some(record) = traffic.next_record() {
-                    let record = record?;
-                    discard = discard.saturating_add(record.discard);
-                    plain.extend_from_slice(record.payload);
-                }
-                None
-            }
-            Ok(ConnectionState::BlockedHandshake) => Some(Ok(Step::Blocked)),
-            Ok(ConnectionState::WriteTraffic(_)) => Some(Ok(Step::Done)),
-            Ok(_) => Some(Err(io::Error::from(ErrorKind::UnexpectedEof).into())),
-            Err(error) => Some(Err(AcceptError::Tls(error))),
-        };
-        incoming.drain(..discard.min(incoming.len()));
-        match outcome {
-            None => {}
-            Some(Err(error)) => {
-                take_alerts(tls, incoming, outgoing);
-                return Err(error);
-            }
-            Some(Ok(step)) => return Ok(step),
-        }
-    }
-}
-
-/// Reads once and appends; the end of the socket is an error here.
-async fn fill<IO: AsyncRead + Unpin>(io: &mut IO, incoming: &mut Vec<u8>) -> io::Result<()> {
-    poll_fn(|context| poll_fill(io, incoming, context)).await
-}
-
-fn poll_fill<IO: AsyncRead + Unpin>(
-    io: &mut IO,
-    incoming: &mut Vec<u8>,
-    context: &mut Context<'_>,
-) -> Poll<io::Result<()>> {
-    let mut scratch = [0; READ_BYTES];
-    let mut room = ReadBuf::new(&mut scratch);
-    ready!(Pin::new(io).poll_read(context, &mut room))?;
-    let read = room.filled();
-    Poll::Ready(if read.is_empty() {
-        Err(ErrorKind::UnexpectedEof.into())
-    } else if incoming.len().saturating_add(read.len()) > INCOMING_BYTES_MAX {
-        Err(ErrorKind::InvalidData.into())
-    } else {
-        incoming.extend_from_slice(read);
-        Ok(())
-    })
 }
 
 fn secured(
@@ -404,14 +252,14 @@ mod tests {
         }
     }
 
-    type Accepted = Result<(TlsStream<DuplexStream>, Secured), AcceptError>;
+    type Outcome = Result<Accepted<DuplexStream>, HandshakeError>;
 
     async fn meet(
         world: &World,
         client: ClientConnection,
         door: Door,
         piece: usize,
-    ) -> (Wire, Result<(), rustls::Error>, Accepted) {
+    ) -> (Wire, Result<(), rustls::Error>, Outcome) {
         let (near, far) = duplex(1 << 20);
         let mut wire = Wire { client, pipe: far, piece, heard: Vec::new(), closed: false };
         let accept = world.certificates.accept(near, door, None);
@@ -594,7 +442,7 @@ mod tests {
         let config = Arc::new(client_config(&TLS13));
         let (_, shaken, accepted) =
             meet(&world, client(&config, "verona.lit"), Door::StartTls, 1 << 14).await;
-        assert!(matches!(accepted, Err(AcceptError::UnknownName(name)) if name == "verona.lit"));
+        assert!(matches!(accepted, Err(HandshakeError::UnknownName(name)) if name == "verona.lit"));
         let told = rustls::Error::AlertReceived(AlertDescription::UnrecognisedName);
         assert_eq!(shaken, Err(told));
     }
@@ -663,7 +511,7 @@ mod tests {
         let (near, mut far) = duplex(1 << 14);
         far.write_all(b"<?xml version='1.0'?><stream:stream>").await.expect("open");
         let accepted = world.certificates.accept(near, Door::Client, None).await;
-        assert!(matches!(accepted, Err(AcceptError::Tls(_))));
+        assert!(matches!(accepted, Err(HandshakeError::Tls(_))));
         let mut alert = [0; 3];
         far.read_exact(&mut alert).await.expect("an alert");
         assert_eq!(alert[0], 21);

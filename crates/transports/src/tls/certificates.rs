@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, Ticketer};
+use rustls::{ClientConfig, ServerConfig};
 
+use crate::tls::call::Call;
 use crate::tls::certificate::{Certificate, CertificateError};
 use crate::tls::door::Door;
 use crate::tls::self_signed;
@@ -19,7 +20,8 @@ use crate::tls::self_signed;
 pub struct Site {
     /// The domain; its certificate lies in the folder of this name.
     pub domain: String,
-    /// Names of its services, as far as they are not one of the usual labels below the domain.
+    /// Names of its services, as far as they are not one of the usual labels below the domain; `*.`
+    /// stands for one label.
     pub services: Vec<String>,
 }
 
@@ -36,6 +38,7 @@ pub struct Identity {
     /// The certificate.
     pub certificate: Arc<Certificate>,
     configs: Vec<(Door, Arc<ServerConfig>)>,
+    calling: Vec<(Call, Arc<ClientConfig>)>,
 }
 
 #[derive(Debug)]
@@ -144,7 +147,14 @@ impl Identity {
             Ok((door, Arc::new(config)))
         };
         let configs: Result<Vec<_>, rustls::Error> = Door::ALL.into_iter().map(config).collect();
-        Ok(Self { configs: configs?, certificate })
+        let call = |call: Call| Ok((call, Arc::new(call.config(certificate.key(), provider)?)));
+        let calling: Result<Vec<_>, rustls::Error> = Call::ALL.into_iter().map(call).collect();
+        Ok(Self { configs: configs?, calling: calling?, certificate })
+    }
+
+    /// The settings of TLS for calling another server.
+    pub(crate) fn calling(&self, call: Call) -> Option<&Arc<ClientConfig>> {
+        self.calling.iter().find_map(|(own, config)| (*own == call).then_some(config))
     }
 
     /// The settings of TLS for a door.
@@ -170,19 +180,20 @@ impl Set {
         for (site, identity) in sites.iter().zip(&identities) {
             by_name.insert(ascii(&site.domain), identity.clone());
         }
-        for (site, identity) in sites.iter().zip(&identities) {
-            for name in site.services.iter().map(|name| ascii(name)) {
-                by_name.entry(name).or_insert_with(|| identity.clone());
-            }
-        }
-        for identity in &identities {
-            for name in &identity.certificate.names {
-                let (map, name) = match name.strip_prefix("*.") {
-                    Some(parent) => (&mut by_parent, parent),
-                    None => (&mut by_name, name.as_str()),
-                };
-                map.entry(name.to_owned()).or_insert_with(|| identity.clone());
-            }
+        let services = sites.iter().zip(&identities).flat_map(|(site, identity)| {
+            let names = site.services.iter();
+            names.map(move |name| (name, identity))
+        });
+        let named = identities.iter().flat_map(|identity| {
+            let names = identity.certificate.names.iter();
+            names.map(move |name| (name, identity))
+        });
+        for (name, identity) in services.chain(named) {
+            let (map, name) = match name.strip_prefix("*.") {
+                Some(parent) => (&mut by_parent, parent),
+                None => (&mut by_name, name.as_str()),
+            };
+            map.entry(ascii(name)).or_insert_with(|| identity.clone());
         }
         // A service that no certificate names is still ours: servers reach it by dialback.
         for (site, identity) in sites.iter().zip(&identities) {
@@ -213,7 +224,7 @@ impl Set {
 }
 
 /// The name as it stands in DNS and in a ClientHello.
-fn ascii(domain: &str) -> String {
+pub(crate) fn ascii(domain: &str) -> String {
     idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_ascii_lowercase())
 }
 
@@ -306,7 +317,7 @@ mod tests {
         let scratch = Scratch::new();
         put(scratch.path(), "montague.lit", &["montague.lit", "chat.example.org"]);
         let sites = [
-            site("montague.lit", &["rooms.verona.lit"]),
+            site("montague.lit", &["rooms.verona.lit", "*.irc.verona.lit"]),
             site("capulet.lit", &[]),
             site("bücher.example", &[]),
         ];
@@ -317,6 +328,7 @@ mod tests {
         // Named by the certificate, by the site, or one of the usual services.
         assert_eq!(found("chat.example.org").as_deref(), Some("montague.lit"));
         assert_eq!(found("rooms.verona.lit").as_deref(), Some("montague.lit"));
+        assert_eq!(found("oftc.irc.verona.lit").as_deref(), Some("montague.lit"));
         assert_eq!(found("conference.montague.lit").as_deref(), Some("montague.lit"));
         // A self-signed one has a star.
         assert_eq!(found("anything.capulet.lit").as_deref(), Some("capulet.lit"));

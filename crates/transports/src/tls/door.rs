@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-use rustls::server::{NoServerSessionStorage, ProducesTickets, ServerConfig};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoClientAuth, NoServerSessionStorage, ProducesTickets, ServerConfig};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 
+use crate::tls::any_peer::AnyPeer;
 use crate::tls::binding::ExporterSecret;
 
 /// A kind of listener, as far as TLS differs between them.
@@ -18,13 +20,21 @@ pub enum Door {
     Https,
     /// Other servers with TLS from the first byte (XEP-0368).
     Server,
-    /// A stream that began in plaintext (RFC 6120 §5), of a client or a server.
+    /// A stream of another server that began in plaintext (RFC 6120 §5).
+    ServerStartTls,
+    /// A stream of a client that began in plaintext (RFC 6120 §5).
     StartTls,
 }
 
 impl Door {
     /// All doors.
-    pub const ALL: [Self; 4] = [Self::Client, Self::Https, Self::Server, Self::StartTls];
+    pub const ALL: [Self; 5] =
+        [Self::Client, Self::Https, Self::Server, Self::ServerStartTls, Self::StartTls];
+
+    /// Whether other servers come to it.
+    fn is_for_servers(self) -> bool {
+        matches!(self, Self::Server | Self::ServerStartTls)
+    }
 
     /// The protocols that a peer may name in its ClientHello; who names others is refused.
     fn protocols(self) -> &'static [&'static [u8]] {
@@ -33,7 +43,7 @@ impl Door {
             Self::Client => &[b"xmpp-client"],
             Self::Server => &[b"xmpp-server"],
             Self::Https => &[b"http/1.1"],
-            Self::StartTls => &[],
+            Self::ServerStartTls | Self::StartTls => &[],
         }
     }
 
@@ -48,8 +58,12 @@ impl Door {
         // all AEAD with forward secrecy (§4.2); there is no compression and no renegotiation.
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&TLS13, &TLS12])?;
-        // todo(XEP-0178 §3): ask other servers for their certificate at `Server` and `StartTls`.
-        let builder = builder.with_no_client_auth();
+        // XEP-0178 §3 step 6: other servers are asked for their certificate, clients are not.
+        let verifier: Arc<dyn ClientCertVerifier> = match self.is_for_servers() {
+            true => AnyPeer::new(provider),
+            false => Arc::new(NoClientAuth),
+        };
+        let builder = builder.with_client_cert_verifier(verifier);
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(key.clone())));
         config.alpn_protocols = self.protocols().iter().map(|protocol| protocol.to_vec()).collect();
         // RFC 9325 §3.5: without the extended master secret a TLS 1.2 session can be confused with
@@ -60,9 +74,12 @@ impl Door {
         config.ignore_client_order = true;
         // RFC 9325 §3.4: sessions live in tickets, whose keys rotate by hours; the server keeps none.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = ticketer.clone();
         // One ticket a handshake: a client resumes with the newest, and each costs time and bytes.
-        config.send_tls13_tickets = 1;
+        // Servers get none: theirs would carry their whole chain, and they seldom call anew.
+        config.send_tls13_tickets = usize::from(!self.is_for_servers());
+        if !self.is_for_servers() {
+            config.ticketer = ticketer.clone();
+        }
         config.key_log = Arc::new(ExporterSecret);
         // RFC 9325 §3.10: early data can be replayed, so none is taken.
         config.max_early_data_size = 0;

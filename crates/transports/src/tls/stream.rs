@@ -11,9 +11,11 @@ use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use rustls::server::UnbufferedServerConnection;
+use rustls::CommonState;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::tls::side::Side;
 
 /// Ciphertext that is read at once, at most: two records of the largest size.
 const SCRATCH_BYTES: usize = 34 * 1024;
@@ -30,10 +32,10 @@ thread_local! {
     static WRITING: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// The server's end of a TLS connection, after its handshake.
-pub struct TlsStream<IO> {
+/// One end of a TLS connection, after its handshake.
+pub struct TlsStream<IO, S> {
     io: IO,
-    tls: Box<UnbufferedServerConnection>,
+    tls: Box<S>,
     /// Ciphertext of a record that is not whole yet.
     incoming: Vec<u8>,
     /// Plaintext that was not fetched yet.
@@ -82,14 +84,9 @@ impl Rest {
     }
 }
 
-impl<IO> TlsStream<IO> {
+impl<IO, S: Side> TlsStream<IO, S> {
     /// Goes on after the handshake, with what was read behind it: part of a record, and plaintext.
-    pub(crate) fn new(
-        io: IO,
-        tls: UnbufferedServerConnection,
-        incoming: Vec<u8>,
-        plain: Vec<u8>,
-    ) -> Self {
+    pub(crate) fn new(io: IO, tls: S, incoming: Vec<u8>, plain: Vec<u8>) -> Self {
         Self {
             io,
             tls: Box::new(tls),
@@ -106,6 +103,11 @@ impl<IO> TlsStream<IO> {
         &self.io
     }
 
+    /// What TLS knows of the connection and of the peer.
+    pub fn common(&self) -> &CommonState {
+        self.tls.common()
+    }
+
     /// Bytes of heap that the stream holds beside the state of TLS; 0 while nothing is in flight.
     pub fn buffered_bytes(&self) -> usize {
         let sizes = [&self.incoming, &self.plain.bytes, &self.outgoing.bytes].map(Vec::capacity);
@@ -118,7 +120,7 @@ impl<IO> TlsStream<IO> {
         let mut start = 0_usize;
         loop {
             let rest = bytes.get_mut(start..).unwrap_or_default();
-            let UnbufferedStatus { mut discard, state } = self.tls.process_tls_records(rest);
+            let UnbufferedStatus { mut discard, state } = self.tls.process(rest);
             let mut more = true;
             match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
@@ -145,7 +147,7 @@ impl<IO> TlsStream<IO> {
                     self.ending.failed = true;
                     start = start.saturating_add(discard);
                     let rest = bytes.get_mut(start..).unwrap_or_default();
-                    take_alerts(&mut self.tls, rest, &mut self.outgoing.bytes);
+                    take_alerts(&mut *self.tls, rest, &mut self.outgoing.bytes);
                     return Err(broken(error));
                 }
             }
@@ -157,7 +159,7 @@ impl<IO> TlsStream<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> TlsStream<IO> {
+impl<IO: AsyncWrite + Unpin, S: Side> TlsStream<IO, S> {
     fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.outgoing.is_empty() {
             let written = ready!(Pin::new(&mut self.io).poll_write(context, self.outgoing.left()))?;
@@ -175,10 +177,10 @@ impl<IO: AsyncWrite + Unpin> TlsStream<IO> {
         &mut self,
         context: &mut Context<'_>,
         size: usize,
-        step: impl FnMut(&mut UnbufferedServerConnection, &mut [u8]) -> Result<usize, EncryptError>,
+        step: impl FnMut(&mut S, &mut [u8]) -> Result<usize, EncryptError>,
     ) -> io::Result<()> {
         let mut scratch = WRITING.take();
-        let sent = encrypt(&mut self.tls, &mut scratch, size, step).and_then(|length| {
+        let sent = encrypt(&mut *self.tls, &mut scratch, size, step).and_then(|length| {
             let sealed = scratch.get(..length).unwrap_or_default();
             // Whatever came before was drained by the caller.
             let written = match Pin::new(&mut self.io).poll_write(context, sealed) {
@@ -198,15 +200,11 @@ fn broken(error: rustls::Error) -> io::Error {
 }
 
 /// After an error: takes the alerts that tell the peer what went wrong.
-pub(crate) fn take_alerts(
-    tls: &mut UnbufferedServerConnection,
-    incoming: &mut [u8],
-    to: &mut Vec<u8>,
-) {
+pub(crate) fn take_alerts<S: Side>(tls: &mut S, incoming: &mut [u8], to: &mut Vec<u8>) {
     // Only while something waits to be sent: otherwise rustls would go on reading a stream that is
     // broken, and it is not made for that.
-    while tls.wants_write() {
-        match tls.process_tls_records(incoming).state {
+    while tls.common().wants_write() {
+        match tls.process(incoming).state {
             Ok(ConnectionState::EncodeTlsData(mut data)) => {
                 if encode(&mut data, to).is_err() {
                     return;
@@ -237,11 +235,11 @@ pub(crate) fn encode<T>(
     }
 }
 
-fn encrypt(
-    tls: &mut UnbufferedServerConnection,
+fn encrypt<S: Side>(
+    tls: &mut S,
     scratch: &mut Vec<u8>,
     size: usize,
-    mut step: impl FnMut(&mut UnbufferedServerConnection, &mut [u8]) -> Result<usize, EncryptError>,
+    mut step: impl FnMut(&mut S, &mut [u8]) -> Result<usize, EncryptError>,
 ) -> io::Result<usize> {
     if scratch.len() < size {
         scratch.resize(size, 0);
@@ -257,7 +255,7 @@ fn encrypt(
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin, S: Side> AsyncRead for TlsStream<IO, S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -304,7 +302,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<IO> {
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin, S: Side> TlsStream<IO, S> {
     /// Reads once from the socket and processes what is there. False: the socket has come to its end.
     fn poll_step(
         &mut self,
@@ -340,7 +338,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin, S: Side> AsyncWrite for TlsStream<IO, S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -355,11 +353,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<IO> {
         let mut incoming = std::mem::take(&mut this.incoming);
         // Room for the data and for the frame of each record.
         let size = data.len().saturating_add(1024);
-        let sent = this.send(context, size, |tls, room| {
-            match tls.process_tls_records(&mut incoming).state {
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => traffic.encrypt(data, room),
-                _ => Err(EncryptError::EncryptExhausted),
-            }
+        let sent = this.send(context, size, |tls, room| match tls.process(&mut incoming).state {
+            Ok(ConnectionState::WriteTraffic(mut traffic)) => traffic.encrypt(data, room),
+            _ => Err(EncryptError::EncryptExhausted),
         });
         this.incoming = incoming;
         Poll::Ready(sent.map(|()| data.len()))
@@ -376,14 +372,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<IO> {
         if !this.ending.closed && !this.ending.failed {
             this.ending.closed = true;
             let mut incoming = std::mem::take(&mut this.incoming);
-            let sent = this.send(context, 128, |tls, room| {
-                match tls.process_tls_records(&mut incoming).state {
+            let sent =
+                this.send(context, 128, |tls, room| match tls.process(&mut incoming).state {
                     Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                         traffic.queue_close_notify(room)
                     }
                     _ => Ok(0),
-                }
-            });
+                });
             this.incoming = incoming;
             sent?;
             ready!(this.poll_drain(context))?;
@@ -392,7 +387,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<IO> {
     }
 }
 
-impl<IO> fmt::Debug for TlsStream<IO> {
+impl<IO, S> fmt::Debug for TlsStream<IO, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsStream").field("ending", &self.ending).finish_non_exhaustive()
     }

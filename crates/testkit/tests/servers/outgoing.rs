@@ -1,0 +1,168 @@
+//! A stream that is opened, with a peer played by hand that is not as it should be.
+
+use verona_testkit::node::NS_STREAM;
+use verona_testkit::reader::Item;
+use verona_xmpp::error::Condition;
+
+use crate::rig::{
+    NS_DIALBACK, NS_SASL, NS_TLS, Network, STARTTLS, answer, greet, greet_secure, pair,
+};
+
+const EXTERNAL: &str = "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
+                        <mechanism>EXTERNAL</mechanism></mechanisms>";
+
+#[tokio::test]
+async fn the_header_says_who_calls_whom() {
+    let network = Network::new();
+    let site = network.site(&["montague.lit"]);
+    let mut ends = network.by_hand("capulet.lit");
+    let by_hand = async {
+        let mut raw = answer(&mut ends).await;
+        let before = greet(&mut raw, "capulet.lit", "1", STARTTLS).await;
+        assert!(raw.element().await.unwrap().is("starttls", NS_TLS));
+        raw.send(format!("<proceed xmlns='{NS_TLS}'/>").as_bytes()).await.unwrap();
+        let behind = greet(&mut raw, "capulet.lit", "2", EXTERNAL).await;
+        for header in [before, behind] {
+            let addresses = (header.attr("from"), header.attr("to"));
+            assert_eq!(addresses, (Some("montague.lit"), Some("capulet.lit")));
+            assert_eq!(header.attr("version"), Some("1.0"));
+            assert_eq!(header.attr_ns(verona_testkit::node::NS_XML, "lang"), Some("en"));
+        }
+        let auth = raw.element().await.unwrap();
+        assert!(auth.is("auth", NS_SASL), "{}", auth.pretty(0));
+        assert_eq!((auth.attr("mechanism"), &*auth.text()), (Some("EXTERNAL"), "="));
+        raw.send(format!("<success xmlns='{NS_SASL}'/>").as_bytes()).await.unwrap();
+        greet(&mut raw, "capulet.lit", "3", "").await;
+        raw
+    };
+    let (outcome, _raw) = tokio::join!(site.establish("montague.lit", "capulet.lit"), by_hand);
+    let stream = outcome.ok().expect("a stream");
+    assert_eq!(&*stream.id, "3");
+    assert!(!stream.bidi && stream.managed.is_none(), "not offered, not asked for");
+    assert!(stream.dialbacks.pairs.may_send(&pair("montague.lit", "capulet.lit")));
+    let swapped = pair("montague.lit", "capulet.lit");
+    let check = stream.dialbacks.pairs.check(Some(&swapped.remote), Some(&swapped.local));
+    assert!(check.is_err(), "without bidi the peer sends nothing");
+}
+
+#[tokio::test]
+async fn who_does_not_take_the_certificate_may_take_dialback() {
+    let network = Network::new();
+    let site = network.site(&["montague.lit"]);
+    let mut ends = network.by_hand("capulet.lit");
+    let by_hand = async {
+        let mut raw = answer(&mut ends).await;
+        let features = format!("{EXTERNAL}<bidi xmlns='urn:xmpp:features:bidi'/>");
+        greet_secure(&mut raw, "capulet.lit", "S", &features).await;
+        assert!(raw.element().await.unwrap().is("bidi", "urn:xmpp:bidi"));
+        assert!(raw.element().await.unwrap().is("auth", NS_SASL));
+        let failure = format!("<failure xmlns='{NS_SASL}'><not-authorized/></failure>");
+        raw.send(failure.as_bytes()).await.unwrap();
+        // Bidi was asked for already.
+        let key = raw.element().await.unwrap();
+        assert!(key.is("result", NS_DIALBACK), "{}", key.pretty(0));
+        assert_eq!(key.text(), site.key("capulet.lit", "montague.lit", "S"));
+        let valid = "<db:result from='capulet.lit' to='montague.lit' type='valid'/>";
+        raw.send(valid.as_bytes()).await.unwrap();
+        raw
+    };
+    let (outcome, _raw) = tokio::join!(site.establish("montague.lit", "capulet.lit"), by_hand);
+    let stream = outcome.ok().expect("a stream");
+    assert!(stream.bidi);
+    assert!(stream.steps.iter().any(|step| step.contains("not-authorized")), "{:?}", stream.steps);
+}
+
+#[tokio::test]
+async fn bytes_behind_proceed_are_never_read() {
+    let network = Network::new();
+    let site = network.site(&["montague.lit"]);
+    let mut ends = network.by_hand("capulet.lit");
+    let by_hand = async {
+        let mut raw = answer(&mut ends).await;
+        greet(&mut raw, "capulet.lit", "1", STARTTLS).await;
+        assert!(raw.element().await.unwrap().is("starttls", NS_TLS));
+        let injected = format!(
+            "<proceed xmlns='{NS_TLS}'/><stream:stream xmlns='jabber:server' \
+             xmlns:stream='{NS_STREAM}' version='1.0' id='x'><stream:features/>"
+        );
+        raw.send(injected.as_bytes()).await.unwrap();
+        raw.expect_stream_error("policy-violation").await.unwrap();
+    };
+    let (outcome, ()) = tokio::join!(site.establish("montague.lit", "capulet.lit"), by_hand);
+    assert!(outcome.is_err());
+}
+
+#[tokio::test]
+async fn every_refusal_has_its_cause() {
+    let network = Network::new();
+    let site = network.site(&["montague.lit"]);
+    let mut ends = network.by_hand("capulet.lit");
+    let error = |name: &str| {
+        format!(
+            "<stream:error><{name} xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>\
+             </stream:stream>"
+        )
+    };
+    let about = "from='capulet.lit' to='montague.lit'";
+    let fault = format!(
+        "<db:result {about} type='error'><error type='cancel'><item-not-found \
+         xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></db:result>"
+    );
+    let later = fault.replace("item-not-found", "remote-server-timeout");
+    for (says, cause, condition, retry) in [
+        (error("host-unknown"), "host-unknown", Condition::RemoteServerNotFound, false),
+        (error("host-gone"), "host-gone", Condition::RemoteServerNotFound, false),
+        (error("policy-violation"), "policy-violation", Condition::RemoteServerTimeout, true),
+        ("</stream:stream>".to_owned(), "closed", Condition::RemoteServerTimeout, true),
+        (
+            format!("<db:result {about} type='invalid'/>"),
+            "SRV",
+            Condition::InternalServerError,
+            true,
+        ),
+        (fault, "item-not-found", Condition::RemoteServerTimeout, false),
+        (later, "remote-server-timeout", Condition::RemoteServerTimeout, true),
+        ("<<".to_owned(), "not-well-formed", Condition::RemoteServerTimeout, true),
+    ] {
+        let by_hand = async {
+            let mut raw = answer(&mut ends).await;
+            greet_secure(&mut raw, "capulet.lit", "S", "").await;
+            raw.element().await.unwrap();
+            raw.send(says.as_bytes()).await.unwrap();
+            raw.rest().await.unwrap()
+        };
+        let (outcome, rest) = tokio::join!(site.establish("montague.lit", "capulet.lit"), by_hand);
+        let (failure, former) = outcome.err().expect(&says);
+        assert!(failure.cause().contains(cause), "{says}: {failure}");
+        assert_eq!((failure.condition, failure.retry), (condition, retry), "{says}");
+        assert!(former.is_none());
+        assert_eq!(rest.last(), Some(&Item::Close), "{says}");
+    }
+}
+
+#[tokio::test]
+async fn who_offers_nothing_that_leads_on_is_left() {
+    let network = Network::new();
+    let site = network.site(&["montague.lit"]);
+    let mut ends = network.by_hand("capulet.lit");
+    let by_hand = async {
+        let mut raw = answer(&mut ends).await;
+        greet(&mut raw, "capulet.lit", "1", STARTTLS).await;
+        raw.element().await.unwrap();
+        raw.send(format!("<proceed xmlns='{NS_TLS}'/>").as_bytes()).await.unwrap();
+        raw.begin_anew();
+        raw.item().await.unwrap();
+        // It knows no dialback.
+        let text = format!(
+            "<stream:stream xmlns='jabber:server' xmlns:stream='{NS_STREAM}' id='2' \
+             version='1.0'><stream:features><mechanisms xmlns='{NS_SASL}'>\
+             <mechanism>PLAIN</mechanism></mechanisms></stream:features>"
+        );
+        raw.send(text.as_bytes()).await.unwrap();
+        raw.rest().await.unwrap()
+    };
+    let (outcome, rest) = tokio::join!(site.establish("montague.lit", "capulet.lit"), by_hand);
+    let (failure, _) = outcome.err().unwrap();
+    assert!(failure.cause().contains("neither EXTERNAL nor dialback"), "{failure}");
+    assert_eq!(rest, [Item::Close]);
+}
