@@ -14,6 +14,8 @@ some `push JID NODE` and `serve HOST`), and tells what it sees, a line each:
     notified NODE FIELD=VALUE...
     failed REASON
     closed
+
+Some tell more, which stands with what they are put through.
 """
 
 import queue
@@ -189,6 +191,28 @@ class Slixmpp(Bot):
         _, _, told = self.events.expect("notified", node, None)
         if told != fields:
             raise Failure(f"{self.events.name} was told {told}")
+
+    def archive(self, jid):
+        """All that the archive has with somebody: who said what."""
+        self.write(f"archive {jid}")
+        self.events.expect("read")
+        lines = [line.split(" ", 2) for line in self.events.history]
+        return [(line[1], line[2]) for line in lines if line[0] == "archived"]
+
+
+class Aioxmpp(Bot):
+    """aioxmpp, from PyPI: it resumes its sessions by itself."""
+
+    def command(self):
+        return [sys.executable, str(HERE / "aioxmpp_bot.py")]
+
+    def begins(self):
+        """Waits until it has a new session, which can be resumed."""
+        self.events.expect("begun", self.full)
+        self.events.expect("managed")
+
+    def is_acknowledged(self, text):
+        self.events.expect("acknowledged", text)
 
 
 class Libstrophe(Bot):

@@ -11,9 +11,11 @@ import time
 import traceback
 from pathlib import Path
 
-from bots import Libstrophe, Slixmpp
+from bots import Aioxmpp, Libstrophe, Slixmpp
 from go_sendxmpp import GoSendxmpp
+from modern import Modern
 from profanity import Profanity
+from resuming import Resuming
 from scenario import Scenario
 from server import SERVERS, Verona
 
@@ -22,7 +24,10 @@ CLIENTS = {
     "libstrophe": Libstrophe,
     "go-sendxmpp": GoSendxmpp,
     "profanity": Profanity,
+    "aioxmpp": Aioxmpp,
 }
+# What a client is put through, where it is not the usual.
+SCENARIOS = {"aioxmpp": Resuming, "slixmpp": Modern}
 
 
 def main():
@@ -45,7 +50,8 @@ def main():
         for name in options.only or CLIENTS:
             for tls in ("starttls", "direct"):
                 began = time.monotonic()
-                scenario = Scenario(server, folder, CLIENTS[name], f"{name}-{tls}", tls)
+                play = SCENARIOS.get(name, Scenario)
+                scenario = play(server, folder, CLIENTS[name], f"{name}-{tls}", tls)
                 passed += scenario.play()
                 failed += len(scenario.failures)
                 print(f"{name} {tls}: {time.monotonic() - began:.1f} s", flush=True)

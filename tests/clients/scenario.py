@@ -21,12 +21,8 @@ class Scenario:
     def play(self):
         """Plays all steps, stops at the first that fails; returns how many passed."""
         passed = 0
-        steps = [self.log_in, *self.invitations(), self.subscribe_both_ways, self.chat_both_ways, self.reach_two_devices,
-                 self.keep_messages_over_a_restart, self.leave_in_sight]
-        if hasattr(self.client, "push_to"):
-            steps.insert(4, self.wake_by_push)
         try:
-            for step in steps:
+            for step in self.steps():
                 title = f"{self.name}: {step.__doc__}"
                 try:
                     step()
@@ -43,6 +39,11 @@ class Scenario:
             for client in self.clients:
                 client.end()
         return passed
+
+    def steps(self):
+        return [self.log_in, *self.invitations(), self.subscribe_both_ways, self.chat_both_ways,
+                *([self.wake_by_push] if hasattr(self.client, "push_to") else []),
+                self.reach_two_devices, self.keep_messages_over_a_restart, self.leave_in_sight]
 
     def invitations(self):
         may = getattr(self.client, "registers", False) and hasattr(self.server, "invite")

@@ -6,6 +6,7 @@ against both is the rig's own fault.
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -18,14 +19,20 @@ DOMAIN = "localhost"
 
 
 def free_ports(count):
-    """Ports that nobody listens on; the next who asks might get them too, but not at once."""
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind((HOST, 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
+    """Ports that nobody listens on, below those that the system gives to outgoing connections: nobody
+    takes one between two starts of its server."""
+    ports = []
+    for _ in range(1_000):
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as s:
+            try:
+                s.bind(("", port))
+            except OSError:
+                continue
+        ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise RuntimeError("no port is free")
 
 
 def listens(port):
@@ -112,6 +119,8 @@ class Verona(Server):
     """The server of this repository."""
 
     name = "verona"
+    # More lines of the section [limits].
+    limits = ""
     # Who may make an account from a client.
     registration = "open"
 
@@ -147,7 +156,7 @@ component = []
 
 [limits]
 unlimited = true
-
+{self.limits}
 [security]
 require_tls = {"false" if self.plain else "true"}
 """)

@@ -35,7 +35,11 @@ class Bot(slixmpp.ClientXMPP):
             self.add_event_handler("register", self.register)
         self.auto_authorize = None
         self.auto_subscribe = False
-        self.register_plugin("xep_0203")
+        for plugin in ("xep_0198", "xep_0203", "xep_0280", "xep_0313"):
+            self.register_plugin(plugin)
+        self.add_event_handler("sm_enabled", lambda _: tell("managed"))
+        self.add_event_handler("carbon_sent", lambda m: self.carbon("sent", m))
+        self.add_event_handler("carbon_received", lambda m: self.carbon("received", m))
         self.add_event_handler("session_start", self.began)
         self.add_event_handler("failed_all_auth", lambda _: tell("failed", "authentication"))
         self.add_event_handler("connection_failed", lambda e: tell("failed", repr(e)))
@@ -70,6 +74,7 @@ class Bot(slixmpp.ClientXMPP):
     async def began(self, _):
         tls = self.socket.version() if hasattr(self.socket, "version") else "plain"
         await self.get_roster()
+        await self["xep_0280"].enable()
         self.send_presence()
         tell("online", self.boundjid.full, self["feature_mechanisms"].mech.name, tls)
 
@@ -87,7 +92,20 @@ class Bot(slixmpp.ClientXMPP):
     def presence(self, kind, presence):
         tell("presence", presence["from"].full, kind)
 
+    def carbon(self, kind, message):
+        copied = message["carbon_" + kind]
+        tell("carbon", kind, copied["from"].full, copied["body"])
+
+    async def read_archive(self, jid):
+        """In pages, from the first to the last."""
+        async for message in self["xep_0313"].iterate(with_jid=slixmpp.JID(jid), rsm={"max": 2}):
+            found = message["mam_result"]["forwarded"]["stanza"]
+            tell("archived", found["from"].bare, found["body"])
+        tell("read")
+
     def message(self, message):
+        if not message["body"]:
+            return
         stamp = message.get_plugin("delay", check=True)
         when = stamp["stamp"].strftime("%Y-%m-%dT%H:%M:%SZ") if stamp else "live"
         tell("message", message["from"].bare, when, message["body"])
@@ -114,6 +132,8 @@ class Bot(slixmpp.ClientXMPP):
                 "notifications", MatchXPath("{jabber:client}iq/" + PUBSUB + "pubsub"), self.notified))
             self.send_presence(pto=words[1])
             tell("serving")
+        elif words[0] == "archive":
+            asyncio.ensure_future(self.read_archive(words[1]))
         else:
             self.disconnect()
 

@@ -6,6 +6,7 @@ import hmac
 import os
 import select
 import socket
+import struct
 from xml.sax.saxutils import escape, quoteattr
 
 from server import DOMAIN, HOST
@@ -28,9 +29,9 @@ class Refused(Exception):
 class Stream:
     """One stream to the server, from the header to the end."""
 
-    def __init__(self, port, timeout=10):
+    def __init__(self, port, timeout=10, source=""):
         try:
-            self.socket = socket.create_connection((HOST, port), timeout)
+            self.socket = socket.create_connection((HOST, port), timeout, (source, 0))
         except OSError as error:
             raise Gone(str(error)) from None
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -49,9 +50,9 @@ class Stream:
         except OSError as error:
             raise Gone(str(error)) from None
 
-    def receive(self, block=True):
+    def receive(self, block=True, patience=0):
         """Takes what has come into the inbox; with `block` waits until something has."""
-        if not block and not select.select([self.socket], [], [], 0)[0]:
+        if not block and not select.select([self.socket], [], [], patience)[0]:
             return
         try:
             read = self.socket.recv(65536)
@@ -84,6 +85,10 @@ class Stream:
                 f"<username>{name}</username><password>{password}</password></query>")
 
     def login(self, name, password, resource):
+        self.authenticate(name, password)
+        self.bind(resource)
+
+    def authenticate(self, name, password):
         offered = {m.text for m in self.features.iter(SASL + "mechanism")}
         for mechanism, digest in (("SCRAM-SHA-256", "sha256"), ("SCRAM-SHA-1", "sha1")):
             if mechanism in offered:
@@ -92,6 +97,8 @@ class Stream:
         else:
             raise Refused(f"no SCRAM among {offered}")
         self.features = self.open()
+
+    def bind(self, resource):
         self.iq("set", f"<bind xmlns='{BIND}'><resource>{resource}</resource></bind>")
 
     def scram(self, mechanism, digest, name, password):
@@ -118,6 +125,12 @@ class Stream:
             raise Refused(f"SASL: {element.tag}")
         return element.text or ""
 
+    def cut(self, reset):
+        """Leaves without a word, as when a link is lost; with `reset` what is under way is lost."""
+        if reset:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
     def close(self):
         try:
             self.socket.sendall(b"</stream:stream>")
@@ -142,6 +155,9 @@ class copy:
     def iter(self, tag):
         for child in self.children:
             yield from child.iter(tag)
+
+    def find(self, tag):
+        return next((child for child in self.children if child.tag == tag), None)
 
     def findtext(self, tag):
         for child in self.children:

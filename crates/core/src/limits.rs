@@ -56,6 +56,10 @@ pub struct Limits {
     pub resources_per_account: usize,
     /// Seconds of silence after which a session's peer is probed (RFC 6120 §4.6.4).
     pub idle_probe_secs: u32,
+    /// Seconds for which a peer may leave a request for an acknowledgement (XEP-0198 §4) or sent bytes
+    /// without any answer, before its connection counts as lost. With the time until somebody looks,
+    /// a dead one is found within 90 s.
+    pub unanswered_secs: u32,
 }
 
 impl Default for Limits {
@@ -86,6 +90,7 @@ impl Default for Limits {
             connections_per_sec_per_address: 50,
             resources_per_account: 20,
             idle_probe_secs: 300,
+            unanswered_secs: 75,
         }
     }
 }

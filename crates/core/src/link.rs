@@ -22,6 +22,8 @@ pub struct Link {
     since: Instant,
     /// Server uptime in seconds when the peer was last heard.
     heard_secs: AtomicU32,
+    /// Server uptime in seconds when an acknowledgement was asked for that has not come; 0: none.
+    asked_secs: AtomicU32,
     /// The id of its stream, or of the last one that it had.
     stream: Mutex<Box<str>>,
     /// How often it was heard, modulo 2^32.
@@ -36,6 +38,7 @@ impl Link {
             mailbox: Mailbox::default(),
             since: Instant::now(),
             heard_secs: now_secs.into(),
+            asked_secs: 0.into(),
             stream: Mutex::new(NO_STREAM.into()),
             heard_times: 0.into(),
         }
@@ -77,6 +80,23 @@ impl Link {
     /// How long ago the session began, or was found after a restart, in microseconds.
     pub fn age_micros(&self) -> u64 {
         u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Notes that the peer was asked for an acknowledgement now.
+    pub fn asked(&self, now_secs: u32) {
+        let now = now_secs.max(1);
+        let _ = self.asked_secs.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Notes that the peer owes no acknowledgement, or is not there to give one.
+    pub fn owes_nothing(&self) {
+        self.asked_secs.store(0, Ordering::Relaxed);
+    }
+
+    /// Since when the peer owes an acknowledgement and is silent, in seconds of server uptime.
+    pub fn silent_since(&self) -> Option<u32> {
+        let asked = self.asked_secs.load(Ordering::Relaxed);
+        (asked > 0).then(|| asked.max(self.last_heard_secs()))
     }
 
     /// When the peer was last heard, in seconds of server uptime.

@@ -56,6 +56,8 @@ enum State {
 pub enum Order {
     /// End the stream with this error (RFC 6120 §4.9.3).
     End(StreamError),
+    /// Take the peer for gone: its connection is as good as lost.
+    Lost,
     /// Find out whether the peer is still there (RFC 6120 §4.6.4).
     Probe,
     /// Leave the stream and keep the session for who resumes it (XEP-0198 §5): with `conflict` when
@@ -94,6 +96,12 @@ pub enum Put {
     Refused,
     /// Refused: the session is asleep and holds all that it may. It has to end first.
     Overslept,
+}
+
+impl Order {
+    fn is_to_leave(&self) -> bool {
+        !matches!(self, Self::Probe)
+    }
 }
 
 impl Mailbox {
@@ -168,7 +176,7 @@ impl Mailbox {
     /// Gives the owner an order; one to leave is not replaced by a later one.
     pub fn order(&self, order: Order) {
         let mut inner = self.inner.lock();
-        if !matches!(inner.order.as_deref(), Some(Order::End(_) | Order::Yield(_))) {
+        if !inner.order.as_deref().is_some_and(Order::is_to_leave) {
             inner.order = Some(Box::new(order));
         }
         let wakers = [inner.owner.take(), inner.stuck.take()];
@@ -180,7 +188,7 @@ impl Mailbox {
     /// by one.
     pub fn poll_leave(&self, context: &mut Context<'_>) -> Option<Order> {
         let mut inner = self.inner.lock();
-        if matches!(inner.order.as_deref(), Some(Order::End(_) | Order::Yield(_))) {
+        if inner.order.as_deref().is_some_and(Order::is_to_leave) {
             return inner.order.take().map(|order| *order);
         }
         inner.stuck = Some(context.waker().clone());
@@ -242,6 +250,9 @@ impl Mailbox {
         inner.state = State::Asleep;
         inner.owner = None;
         inner.order = None;
+        let paused = std::mem::take(&mut inner.paused);
+        drop(inner);
+        paused.into_iter().for_each(Waker::wake);
     }
 
     /// For who puts a sleeping session away: takes what waits.
@@ -257,6 +268,10 @@ impl Mailbox {
     pub fn wake_up(&self) {
         let mut inner = self.inner.lock();
         inner.state = State::Open;
+        // They were about the connection before.
+        if matches!(inner.order.as_deref(), Some(Order::Lost | Order::Probe)) {
+            inner.order = None;
+        }
         inner.let_out();
         inner.held = None;
     }
@@ -292,11 +307,12 @@ impl Mailbox {
         .await
     }
 
-    /// Waits until the mailbox is below its bound or closed.
+    /// Waits until the mailbox is below its bound or closed. Nobody waits for one that sleeps: it is
+    /// not read, and refuses soon.
     pub async fn room(&self) {
         poll_fn(|context| {
             let mut inner = self.inner.lock();
-            if inner.state == State::Closed || inner.waiting.len() <= MAILBOX_BYTES_MAX {
+            if inner.state != State::Open || inner.waiting.len() <= MAILBOX_BYTES_MAX {
                 return Poll::Ready(());
             }
             inner.pause(context.waker());
@@ -355,7 +371,8 @@ impl Inner {
 
 /// Wakes the owner.
 fn ring(mut inner: MutexGuard<'_, Inner>) -> Put {
-    let put = if inner.waiting.len() > MAILBOX_BYTES_MAX { Put::Crowded } else { Put::Taken };
+    let is_crowded = inner.state == State::Open && inner.waiting.len() > MAILBOX_BYTES_MAX;
+    let put = if is_crowded { Put::Crowded } else { Put::Taken };
     let owner = inner.owner.take();
     drop(inner);
     if let Some(owner) = owner {
@@ -512,6 +529,23 @@ mod tests {
         assert_eq!(text(&mailbox), ROMEO_LATER);
         put(&mailbox, NURSE);
         assert_eq!(text(&mailbox), NURSE);
+    }
+
+    #[test]
+    fn a_sleeping_session_pauses_nobody() {
+        use futures_util::FutureExt;
+        let mailbox = Mailbox::default();
+        let long = format!("<message><body>{}</body></message>", "a".repeat(MAILBOX_BYTES_MAX));
+        assert_eq!(put(&mailbox, &long), Put::Crowded);
+        let mut room = Box::pin(mailbox.room());
+        assert!((&mut room).now_or_never().is_none(), "its reader may go on");
+        mailbox.fall_asleep();
+        assert!(room.now_or_never().is_some());
+        let asleep = Mailbox::default();
+        asleep.fall_asleep();
+        assert_eq!(put(&asleep, &long), Put::Taken);
+        assert!(asleep.room().now_or_never().is_some());
+        assert_eq!(put(&asleep, &long), Put::Overslept);
     }
 
     #[test]

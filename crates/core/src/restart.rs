@@ -26,6 +26,9 @@ const SESSIONS: Table = Table::map("sessions");
 /// Accounts read at a time.
 const PAGE: usize = 1_000;
 
+/// How often it is looked whether all streams have ended, before those that have not are told again.
+const LOOKS_PER_ORDER: u32 = 20;
+
 /// Sessions written at a time.
 const BATCH: usize = 500;
 
@@ -53,18 +56,22 @@ impl Server {
     /// Ends all streams within `patience`: sessions that may be resumed sleep and are written down,
     /// the others hear `system-shutdown`. Returns how many did not end in time.
     pub async fn suspend(self: &Arc<Self>, patience: Duration) -> Result<usize, StoreError> {
-        for seat in self.sleepers.all_awake() {
-            seat.link.mailbox.order(Order::Yield(None));
-        }
         let error = StreamError::new(StreamCondition::SystemShutdown);
-        self.directory.each(|account| {
-            for resource in &account.turn().resources {
-                resource.link.mailbox.order(Order::End(error.clone()));
-            }
-        });
         let ended = async {
-            while self.streams() > 0 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+            loop {
+                // Again, since who was logging in or resuming has a session only now. What is
+                // managed leaves in silence, and sleeps.
+                self.directory.each(|account| {
+                    for resource in &account.turn().resources {
+                        resource.link.mailbox.order(Order::End(error.clone()));
+                    }
+                });
+                for _ in 0..LOOKS_PER_ORDER {
+                    if self.streams() == 0 {
+                        return;
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
             }
         };
         let _ = tokio::time::timeout(patience, ended).await;
@@ -72,7 +79,7 @@ impl Server {
 
         // Counted before the sleepers are taken away, who would count as awake.
         let left = self.streams();
-        let mut sleepers = self.sleepers.take_all();
+        let mut sleepers = self.sleepers.put_away();
         for sleepers in sleepers.chunks_mut(BATCH) {
             let mut batch = Batch::new();
             for sleeper in sleepers {

@@ -28,6 +28,8 @@ pub enum Known<Sleeper, Seat> {
     Awake(Seat),
     /// The session has ended, with this count of handled stanzas.
     Ended(u32),
+    /// The server ends, and all that slept have been put away.
+    PutAway,
     /// Nothing.
     Unknown,
 }
@@ -64,6 +66,8 @@ struct Inner<Sleeper, Seat> {
     asleep: HashMap<Box<str>, (Arc<str>, Box<Sleeper>), ahash::RandomState>,
     ended: HashMap<Box<str>, (Arc<str>, u32), ahash::RandomState>,
     ended_order: VecDeque<Box<str>>,
+    /// All that slept have been put away, since the server ends.
+    closed: bool,
 }
 
 impl<Sleeper, Seat> Default for Sleepers<Sleeper, Seat> {
@@ -74,6 +78,7 @@ impl<Sleeper, Seat> Default for Sleepers<Sleeper, Seat> {
                 asleep: HashMap::default(),
                 ended: HashMap::default(),
                 ended_order: VecDeque::new(),
+                closed: false,
             }),
             fell_asleep: Notify::new(),
         }
@@ -118,11 +123,21 @@ impl<Sleeper, Seat: Clone> Sleepers<Sleeper, Seat> {
         {
             return Known::Asleep(sleeper);
         }
+        if inner.closed {
+            return Known::PutAway;
+        }
         match (inner.awake.get(id), inner.ended.get(id)) {
             (Some((of, seat)), _) if **of == *account => Known::Awake(seat.clone()),
             (_, Some((of, handled))) if **of == *account => Known::Ended(*handled),
             _ => Known::Unknown,
         }
+    }
+
+    /// Takes the sleeping session with this id, if it is the one meant.
+    pub fn take_if(&self, id: &str, meant: impl Fn(&Sleeper) -> bool) -> Option<Box<Sleeper>> {
+        let mut inner = self.inner.lock();
+        inner.asleep.get(id).filter(|(_, sleeper)| meant(sleeper))?;
+        inner.asleep.remove(id).map(|(_, sleeper)| sleeper)
     }
 
     /// Takes a sleeping session of an account that is the one meant.
@@ -140,14 +155,11 @@ impl<Sleeper, Seat: Clone> Sleepers<Sleeper, Seat> {
         inner.asleep.remove(&found).map(|(_, sleeper)| sleeper)
     }
 
-    /// Takes all that sleep.
-    pub fn take_all(&self) -> Vec<Box<Sleeper>> {
-        self.inner.lock().asleep.drain().map(|(_, (_, sleeper))| sleeper).collect()
-    }
-
-    /// All that have a stream.
-    pub fn all_awake(&self) -> Vec<Seat> {
-        self.inner.lock().awake.values().map(|(_, seat)| seat.clone()).collect()
+    /// Takes all that sleep, for good: whoever asks from now on hears that the server goes away.
+    pub fn put_away(&self) -> Vec<Box<Sleeper>> {
+        let mut inner = self.inner.lock();
+        inner.closed = true;
+        inner.asleep.drain().map(|(_, (_, sleeper))| sleeper).collect()
     }
 
     /// How many sleep.
@@ -174,5 +186,12 @@ mod tests {
         sleepers.ended("1", &juliet, 5);
         assert!(matches!(sleepers.take("1", &juliet), Known::Ended(5)));
         assert!(matches!(sleepers.take("1", "tybalt@capulet.lit"), Known::Unknown));
+        sleepers.asleep("2", &juliet, Box::new(3));
+        assert_eq!(sleepers.take_if("2", |sleeper| *sleeper == 4), None);
+        assert_eq!(sleepers.take_if("2", |sleeper| *sleeper == 3), Some(Box::new(3)));
+        assert_eq!(sleepers.take_if("2", |_| true), None);
+        sleepers.asleep("2", &juliet, Box::new(3));
+        assert_eq!(sleepers.put_away(), [Box::new(3)]);
+        assert!(matches!(sleepers.take("2", &juliet), Known::PutAway));
     }
 }

@@ -103,6 +103,41 @@ async fn what_a_client_told_of_itself_lives_through_a_restart() {
     assert_eq!((agent.software.as_deref(), agent.device.as_deref()), (Some("Balcony"), None));
 }
 
+/// SECURITY §5: a machine that sleeps answers nothing, though its connection lives.
+#[tokio::test]
+async fn a_client_that_owes_an_answer_for_long_is_taken_for_gone_and_its_session_waits() {
+    let place = Memory::configured(Setup::default(), install::configured).expect("made");
+    let juliet = Address::parse("juliet@capulet.lit/balcony").expect("an address");
+    let mut client = session(&place, &juliet).await;
+    client.send(&format!("<enable xmlns='{NS_SM}' resume='true'/>")).await.expect("sent");
+    assert!(client.element("that it is managed").await.expect("told").is("enabled", NS_SM));
+    let server = &place.server;
+    let (now, limit) = (server.clock.uptime_secs(), server.policy().limits.unanswered_secs);
+
+    // Who owes nothing may be silent.
+    server.look_after_silent(now + limit + 10);
+    assert!(client.round_trip().await.expect("answered"));
+    assert!(client.element("the question").await.expect("asked").is("r", NS_SM));
+    server.look_after_silent(now + limit - 1);
+    assert_eq!(until_acknowledged(&mut client).await, 0, "there is time left");
+    client.send(&format!("<a xmlns='{NS_SM}' h='1'/>")).await.expect("sent");
+    assert_eq!(until_acknowledged(&mut client).await, 0);
+    server.look_after_silent(now + limit + 10);
+    assert!(client.round_trip().await.expect("answered"), "it owed nothing");
+
+    // That answer is not acknowledged either.
+    server.look_after_silent(now + limit + 10);
+    assert!(!client.round_trip().await.expect("an end"), "the stream is gone");
+    // Taking the end and falling asleep are two steps of another task.
+    for _ in 0..1_000 {
+        if server.sleepers.asleep_count() == 1 {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("no session waits for its client");
+}
+
 /// How much comes before the answer to a request for an acknowledgement, which is no stanza and makes
 /// nobody ask in turn.
 async fn until_acknowledged(client: &mut Client) -> usize {

@@ -32,8 +32,8 @@ use crate::config::load::Config;
 use crate::control::protocol::{OtherServer, Status, Trial, TrialFailure};
 use crate::settings::{hosts, policy, reaching, rules, terms};
 
-/// How often silent sessions are looked for.
-const SWEEP: Duration = Duration::from_secs(30);
+/// How often silent sessions are looked for at least, in seconds.
+const SWEEP_SECS_MAX: u32 = 15;
 
 /// How long a stop waits for sessions to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(6);
@@ -283,8 +283,10 @@ fn end_sessions(server: &Server, error: &StreamError, meant: impl Fn(&Jid) -> bo
 /// RFC 6120 §4.6.4: finds out about peers that were silent for long.
 async fn sweep(server: Arc<Server>) {
     loop {
-        tokio::time::sleep(SWEEP).await;
-        server.probe_silent(server.clock.uptime_secs());
+        let unanswered = server.policy().limits.unanswered_secs;
+        let pause = (unanswered / 5).clamp(1, SWEEP_SECS_MAX);
+        tokio::time::sleep(Duration::from_secs(pause.into())).await;
+        server.look_after_silent(server.clock.uptime_secs());
         server.sweep_federation();
     }
 }

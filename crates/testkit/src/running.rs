@@ -21,6 +21,8 @@ use crate::script::Setup;
 const STARTS_MAX: usize = 3;
 const START_WAIT: Duration = Duration::from_secs(15);
 const STOP_WAIT: Duration = Duration::from_secs(5);
+/// How long a server may take to end in good order (SECURITY §5), on a busy machine.
+const END_WAIT: Duration = Duration::from_secs(30);
 /// How often a starting or stopping process is looked at.
 const LOOK: Duration = Duration::from_millis(10);
 const LOG_LINES_MAX: usize = 40;
@@ -82,17 +84,33 @@ impl RunningServer {
         fs::create_dir_all(&dir)?;
         let [c2s, c2s_tls] = free_addresses()?;
         fs::write(dir.join("verona.toml"), config(wanted, &dir, c2s, c2s_tls))?;
-        let log = File::create(dir.join("log"))?;
-        let child = Command::new(&wanted.binary)
-            .arg("serve")
-            .arg("--config")
-            .arg(dir.join("verona.toml"))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .inspect_err(|_| drop(fs::remove_dir_all(&dir)))?;
+        let child = serve(wanted, &dir).inspect_err(|_| drop(fs::remove_dir_all(&dir)))?;
         Ok(Self { wanted: wanted.clone(), child, dir, c2s, c2s_tls })
+    }
+
+    /// Asks the server to end, as the system does, and waits for it.
+    pub async fn end(&mut self) -> Result<(), String> {
+        let deadline = Instant::now() + END_WAIT;
+        kill_process(Pid::from_child(&self.child), Signal::TERM)
+            .map_err(|error| error.to_string())?;
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if Instant::now() > deadline {
+                return Err(format!("the server does not end\n{}", self.log()));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// Starts a server that has ended again, on the same data and ports.
+    pub async fn begin_again(&mut self) -> Result<(), String> {
+        self.child = serve(&self.wanted, &self.dir).map_err(|error| error.to_string())?;
+        self.wait_until_it_listens().await
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.listening().address
     }
 
     async fn wait_until_it_listens(&mut self) -> Result<(), String> {
@@ -186,6 +204,19 @@ impl Place for RunningServer {
         let skipped = lines.len().saturating_sub(LOG_LINES_MAX);
         lines.into_iter().skip(skipped).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// Starts the binary in a directory with its config.
+fn serve(wanted: &Wanted, dir: &Path) -> io::Result<Child> {
+    let log = File::options().create(true).append(true).open(dir.join("log"))?;
+    Command::new(&wanted.binary)
+        .arg("serve")
+        .arg("--config")
+        .arg(dir.join("verona.toml"))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
 }
 
 /// Two addresses on which nobody listens now. Their ports are free on all addresses of this machine:

@@ -20,9 +20,6 @@ use crate::tls::door::Door;
 /// Connections that the kernel holds until they are taken.
 const BACKLOG: i32 = 4_096;
 
-/// How long data under way may stay without an answer before the connection counts as dead.
-const UNANSWERED_MAX: Duration = Duration::from_secs(90);
-
 /// Silence after which the kernel begins to ask whether the peer's machine is still there.
 const KEEPALIVE: Duration = Duration::from_secs(120);
 
@@ -129,7 +126,7 @@ fn welcome(stream: TcpStream, peer: SocketAddr, service: Service, shared: &Share
         tracing::debug!(%peer, "too many connections from this address");
         return;
     };
-    if let Err(error) = tune(&stream) {
+    if let Err(error) = tune(&stream, limits.unanswered_secs) {
         tracing::debug!(%peer, %error, "connection is gone");
         return;
     }
@@ -151,10 +148,10 @@ fn welcome(stream: TcpStream, peer: SocketAddr, service: Service, shared: &Share
 }
 
 /// Without delay, and with an end for peers that are gone (SECURITY: half-open connections).
-pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
+pub(crate) fn tune(stream: &TcpStream, unanswered_secs: u32) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
-    socket.set_tcp_user_timeout(Some(UNANSWERED_MAX))?;
+    socket.set_tcp_user_timeout(Some(Duration::from_secs(unanswered_secs.into())))?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
 }
 

@@ -9,9 +9,9 @@ use verona_xmpp::error::{Condition, StreamCondition, StreamError};
 use crate::federation::session::{End, Session};
 use crate::federation::streams::Leave;
 use crate::stream::resume::failed;
-use crate::stream::server::established::Role;
 use crate::stream::server::managing::Command;
 use crate::stream::server::resumable;
+use crate::stream::server::side::Role;
 
 impl Session {
     /// XEP-0198 §3 to §6 between servers.

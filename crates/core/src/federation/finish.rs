@@ -17,7 +17,7 @@ use crate::limits::{CLOSE_SECS, OURS_RESUMES_SECS, THEIRS_RESUMES_SECS};
 use crate::server::Server;
 use crate::store::shape::Seq;
 use crate::stream::management::{Managed, Unacked};
-use crate::stream::server::established::Role;
+use crate::stream::server::side::Role;
 
 impl Session {
     /// The stream has ended.

@@ -29,7 +29,8 @@ use crate::stream::open::stream_error;
 use crate::stream::output::Output;
 use crate::stream::pace::Pace;
 use crate::stream::server::dialback::Dialbacks;
-use crate::stream::server::established::{Established, Role, Takes};
+use crate::stream::server::established::Established;
+use crate::stream::server::side::{Role, Takes};
 use crate::stream::wire::Wire;
 use crate::trail::{Kept, Step};
 
@@ -199,6 +200,8 @@ impl Session {
         loop {
             self.should_tell |=
                 self.commits.poll(&self.server, || self.place.peer.id.clone(), context);
+            // The errors are in the queue of the route by now, which is not this stream.
+            self.commits.errors_are_written();
             self.poll_later(context);
             if let Some(end) = self.poll_dialback(context).or_else(|| self.poll_resuming(context)) {
                 return Poll::Ready(end);

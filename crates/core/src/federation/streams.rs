@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use verona_xmpp::error::StreamError;
 
-use crate::stream::server::established::Role;
 use crate::stream::server::pairs::Verified;
+use crate::stream::server::side::Role;
 
 /// The streams that stand.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use verona_xmpp::error::{StreamCondition, StreamError};
 use crate::federation::session::{End, Session};
 use crate::federation::streams::Leave;
 use crate::limits::{STREAM_ANSWER_SECS, STREAM_CLOSE_SECS, STREAM_TICK_SECS};
-use crate::stream::server::established::Role;
+use crate::stream::server::side::Role;
 
 impl Session {
     pub(super) fn poll_leave(&mut self, context: &Context<'_>) -> Option<End> {

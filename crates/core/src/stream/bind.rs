@@ -16,7 +16,7 @@ use crate::mailbox::Order;
 use crate::server::{Host, Seat, Server, Sleeper};
 use crate::stream::management::Managed;
 use crate::stream::open::{End, Open};
-use crate::stream::resume::failed;
+use crate::stream::resume::{NotResumed, failed};
 use crate::token;
 use crate::trail::{Step, Trail};
 
@@ -118,7 +118,10 @@ pub async fn resume(
 ) -> Result<Result<Resumed, String>, End> {
     let sleeper = match server.resume(account.as_str(), request).await {
         Ok(sleeper) => sleeper,
-        Err(refused) => return Ok(Err(failed(refused.condition, refused.handled))),
+        Err(NotResumed::Refused { condition, handled }) => {
+            return Ok(Err(failed(condition, handled)));
+        }
+        Err(NotResumed::PutAway) => return Err(StreamCondition::SystemShutdown.into()),
     };
     let Sleeper { seat, mut managed, .. } = *sleeper;
     let h = request.attr("h").and_then(|h| h.parse().ok()).unwrap_or_default();

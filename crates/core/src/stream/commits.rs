@@ -22,6 +22,9 @@ pub struct Commits {
     uncommitted: VecDeque<Uncommitted>,
     /// The message that was settled last has been sent back.
     has_bounced: bool,
+    /// The first stanza that could not be kept and whose error is not written yet: `h` stays before
+    /// it, so that nobody takes for kept what was lost.
+    bounced: Option<u32>,
 }
 
 /// A message on its way to a log.
@@ -58,12 +61,17 @@ impl Commits {
 
     /// The longest prefix of `received` stanzas that are durable or need no keeping.
     pub fn durable(&self, received: u32) -> u32 {
-        match self.uncommitted.front() {
+        match self.bounced.or(self.uncommitted.front().map(|first| first.number)) {
             // What came before the stream was managed has no number.
-            Some(Uncommitted { number: 0, .. }) => 0,
-            Some(first) => first.number.wrapping_sub(1),
+            Some(0) => 0,
+            Some(first) => first.wrapping_sub(1),
             None => received,
         }
+    }
+
+    /// Says that the errors for what could not be kept are on their way; true when there were any.
+    pub fn errors_are_written(&mut self) -> bool {
+        self.bounced.take().is_some()
     }
 
     /// Takes out what has been settled, and tells senders of what could not be kept; true when
@@ -107,6 +115,7 @@ impl Commits {
         self.has_bounced &= !settled.is_first;
         let error = outcome.err().filter(|_| !self.has_bounced)?;
         self.has_bounced = true;
+        self.bounced.get_or_insert(settled.number);
         tracing::error!(
             stream = %stream(), from = settled.kept.stanza.from().map(Jid::as_str), %error,
             "a message could not be kept"

@@ -35,11 +35,16 @@ impl Wish {
 }
 
 /// Why a session cannot be resumed (§5, §6).
-pub struct NotResumed {
-    /// What the client is told.
-    pub condition: Condition,
-    /// How much of its stanzas was handled, when that is known.
-    pub handled: Option<u32>,
+pub enum NotResumed {
+    /// It is not there, or the request is wrong.
+    Refused {
+        /// What the client is told.
+        condition: Condition,
+        /// How much of its stanzas was handled, when that is known.
+        handled: Option<u32>,
+    },
+    /// The server is ending, and has put it away for the next one.
+    PutAway,
 }
 
 impl Server {
@@ -64,6 +69,7 @@ impl Server {
         // Never at once: the session has to be among the sleepers when the alarm rings.
         let limit = Duration::from_secs(managed.resume_secs.max(1).into());
         let (id, account) = (managed.id.clone(), seat.account.owner.clone());
+        seat.link.owes_nothing();
         seat.link.mailbox.fall_asleep();
         keep::tell(self, &seat.account, &mut seat.account.turn());
         tracing::info!(
@@ -71,10 +77,12 @@ impl Server {
             resource = seat.link.resource(), secs = managed.resume_secs, "session sleeps"
         );
         let (link, owner) = (seat.link.clone(), seat.account.clone());
-        let (server, of, asleep) = (self.clone(), account.clone(), link.clone());
+        let (server, of, asleep) = (self.clone(), id.clone(), link.clone());
         let task = tokio::spawn(async move {
             tokio::time::sleep(limit).await;
-            if let Some((seat, managed, alarm)) = server.wake(&of, &asleep) {
+            let meant = |sleeper: &Sleeper| Arc::ptr_eq(&sleeper.seat.link, &asleep);
+            if let Some(sleeper) = server.sleepers.take_if(&of, meant) {
+                let Sleeper { seat, managed, alarm } = *sleeper;
                 alarm.ring();
                 server.lay_to_rest(&seat, managed).await;
             }
@@ -96,16 +104,11 @@ impl Server {
     /// Ends a sleeping session: contacts see it leave, and what it did not get goes on by the rules,
     /// once (§4). Nothing happens when it has been resumed.
     pub(crate) async fn end_sleeper(self: &Arc<Self>, account: &str, link: &Arc<Link>) {
-        if let Some((seat, managed, _)) = self.wake(account, link) {
+        let meant = |sleeper: &Sleeper| Arc::ptr_eq(&sleeper.seat.link, link);
+        if let Some(sleeper) = self.sleepers.take_where(account, meant) {
+            let Sleeper { seat, managed, .. } = *sleeper;
             self.lay_to_rest(&seat, managed).await;
         }
-    }
-
-    /// Takes a session out of those that sleep.
-    fn wake(&self, account: &str, link: &Arc<Link>) -> Option<(Seat, Managed, Alarm)> {
-        let meant = |sleeper: &Sleeper| Arc::ptr_eq(&sleeper.seat.link, link);
-        let sleeper = self.sleepers.take_where(account, meant)?;
-        Some((sleeper.seat, sleeper.managed, sleeper.alarm))
     }
 
     /// Ends a managed session for good.
@@ -130,7 +133,7 @@ impl Server {
         account: &str,
         request: Element<'_>,
     ) -> Result<Box<Sleeper>, NotResumed> {
-        let refused = |condition, handled| Err(NotResumed { condition, handled });
+        let refused = |condition, handled| Err(NotResumed::Refused { condition, handled });
         let (Some(id), Some(h)) = (request.attr("previd"), request.attr("h")) else {
             return refused(Condition::BadRequest, None);
         };
@@ -147,6 +150,7 @@ impl Server {
                     let conflict = StreamError::new(StreamCondition::Conflict);
                     seat.link.mailbox.order(Order::Yield(Some(conflict)));
                 }
+                Known::PutAway => return Err(NotResumed::PutAway),
                 Known::Ended(handled) => return refused(Condition::ItemNotFound, Some(handled)),
                 Known::Unknown => return refused(Condition::ItemNotFound, None),
             }

@@ -165,7 +165,13 @@ impl Session {
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => return Ok(self.poll_leave(context)),
             }
-            let Poll::Ready(taken) = self.seat.link.mailbox.poll_take(context) else {
+            let taken = self.seat.link.mailbox.poll_take(context);
+            // It comes behind the error now, if there was one.
+            self.should_tell |= self.commits.errors_are_written();
+            let Poll::Ready(taken) = taken else {
+                if self.should_tell {
+                    continue;
+                }
                 return Ok(None);
             };
             if let Some(managed) = &mut self.managed {
@@ -176,8 +182,9 @@ impl Session {
             }
             self.output.replace(taken.bytes);
             match taken.order {
-                Some(Order::End(error)) => return Ok(Some(End::Error(error))),
+                Some(Order::End(error)) => return Ok(Some(self.end(error))),
                 Some(Order::Yield(error)) => return Ok(Some(End::Yielded(error))),
+                Some(Order::Lost) => return Ok(Some(End::Gone)),
                 Some(Order::Probe) => self.probe(),
                 None => {}
             }
@@ -193,9 +200,20 @@ impl Session {
     /// A peer that takes nothing must not keep the session from ending.
     fn poll_leave(&mut self, context: &mut Context<'_>) -> Option<End> {
         match self.seat.link.mailbox.poll_leave(context)? {
-            Order::End(error) => Some(End::Error(error)),
+            Order::End(error) => Some(self.end(error)),
             Order::Yield(error) => Some(End::Yielded(error)),
+            Order::Lost => Some(End::Gone),
             Order::Probe => None,
+        }
+    }
+
+    /// A session that may be resumed does not end with the server: it leaves its stream in silence,
+    /// since a client that hears of an end has none to resume (XEP-0198 §5).
+    fn end(&self, error: StreamError) -> End {
+        let resumable = self.managed.as_ref().is_some_and(|managed| managed.resume_secs > 0);
+        match error.condition {
+            StreamCondition::SystemShutdown if resumable => End::Yielded(None),
+            _ => End::Error(error),
         }
     }
 
@@ -215,6 +233,7 @@ impl Session {
             && (always || managed.should_ask())
         {
             managed.asked = true;
+            self.seat.link.asked(self.server.clock.uptime_secs());
             self.say(b"<r xmlns='urn:xmpp:sm:3'/>");
         }
     }
@@ -306,6 +325,7 @@ impl Session {
             (Command::Request, Some(_)) => self.tell(true),
             (Command::Answer(Some(h)), Some(managed)) => {
                 let taken = managed.acknowledged(h)?;
+                self.seat.link.owes_nothing();
                 keep::taken(&self.server, &self.seat.account, &taken);
                 self.ask(false);
             }

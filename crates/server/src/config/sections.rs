@@ -250,6 +250,9 @@ keys! {
         /// Seconds of silence after which a client is asked whether it is still there. RFC 6120
         /// §4.6.4 asks for no less than 300.
         idle_probe_secs: u32 = safe().idle_probe_secs, 30..=86_400;
+        /// Seconds without any answer to what was sent, after which a connection counts as lost. A
+        /// session that can be resumed waits for its client then.
+        unanswered_secs: u32 = safe().unanswered_secs, 2..=3600;
     }
 }
 

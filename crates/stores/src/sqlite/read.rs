@@ -232,39 +232,6 @@ impl Read<'_> {
         })
     }
 
-    fn count_in_table(&self, log: i64, slice: &Slice, chosen: &Chosen) -> Result<u64, Trouble> {
-        if slice.words.is_some() {
-            return self.count_words(log, slice, chosen);
-        }
-        let (index, peer) = chosen.index();
-        let mut select = self.sql(&format!(
-            "SELECT count(*) FROM records INDEXED BY {index}
-             WHERE log = ?1 AND seq BETWEEN ?2 AND ?3 {peer}
-               AND (?5 = 0 OR flags & ?5) AND flags & ?6 = 0"
-        ))?;
-        let Chosen { from, to, peer } = *chosen;
-        let old: i64 = select
-            .query_row(params![log, from, to, peer, slice.flags_any, slice.flags_none], |row| {
-                row.get(0)
-            })?;
-        Ok(old.unsigned_abs())
-    }
-
-    /// How many records in the table say some words.
-    fn count_words(&self, log: i64, slice: &Slice, chosen: &Chosen) -> Result<u64, Trouble> {
-        let mut chosen = Chosen { from: chosen.from, to: chosen.to, peer: chosen.peer };
-        let (slice, mut count) = (Slice { from_end: false, ..slice.clone() }, 0_u64);
-        loop {
-            let (records, looked) = self.select(log, &slice, &chosen, LOOKED_MAX)?;
-            count = count.saturating_add(records.len() as u64);
-            let end = looked.or_else(|| {
-                records.last().filter(|_| records.len() >= LOOKED_MAX).map(|record| record.seq)
-            });
-            let Some(end) = end else { return Ok(count) };
-            chosen.from = signed(end.saturating_add(1));
-        }
-    }
-
     /// The peers of a log, each with the place of its last record that has one of these bits. From
     /// one peer the index leads to the next, and from the end of each to its last record.
     pub fn peers(
@@ -299,6 +266,39 @@ impl Read<'_> {
             }
             Ok(lasts.into_iter().collect())
         })
+    }
+
+    fn count_in_table(&self, log: i64, slice: &Slice, chosen: &Chosen) -> Result<u64, Trouble> {
+        if slice.words.is_some() {
+            return self.count_words(log, slice, chosen);
+        }
+        let (index, peer) = chosen.index();
+        let mut select = self.sql(&format!(
+            "SELECT count(*) FROM records INDEXED BY {index}
+             WHERE log = ?1 AND seq BETWEEN ?2 AND ?3 {peer}
+               AND (?5 = 0 OR flags & ?5) AND flags & ?6 = 0"
+        ))?;
+        let Chosen { from, to, peer } = *chosen;
+        let old: i64 = select
+            .query_row(params![log, from, to, peer, slice.flags_any, slice.flags_none], |row| {
+                row.get(0)
+            })?;
+        Ok(old.unsigned_abs())
+    }
+
+    /// How many records in the table say some words.
+    fn count_words(&self, log: i64, slice: &Slice, chosen: &Chosen) -> Result<u64, Trouble> {
+        let mut chosen = Chosen { from: chosen.from, to: chosen.to, peer: chosen.peer };
+        let (slice, mut count) = (Slice { from_end: false, ..slice.clone() }, 0_u64);
+        loop {
+            let (records, looked) = self.select(log, &slice, &chosen, LOOKED_MAX)?;
+            count = count.saturating_add(records.len() as u64);
+            let end = looked.or_else(|| {
+                records.last().filter(|_| records.len() >= LOOKED_MAX).map(|record| record.seq)
+            });
+            let Some(end) = end else { return Ok(count) };
+            chosen.from = signed(end.saturating_add(1));
+        }
     }
 
     /// One record.

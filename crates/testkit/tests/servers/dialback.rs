@@ -148,7 +148,7 @@ async fn a_stream_carries_many_pairs() {
     let montague = network.site(&["montague.lit", "rooms.montague.lit", "verona.lit"]);
     network.trust("montague.lit");
     network.trust("capulet.lit");
-    let mut out = montague.establish("montague.lit", "capulet.lit").await.ok().expect("a stream");
+    let mut out = montague.establish("montague.lit", "capulet.lit").await.expect("a stream");
     let mut into = site.accepted().await;
 
     // XEP-0220 §2.6.1; XEP-0344 §2.4: the certificate covers it, nobody is asked.
@@ -337,7 +337,7 @@ async fn the_initiating_side_takes_answers_to_its_own_question_only() {
             raw.expect_stream_error(cause).await.unwrap();
         };
         let (outcome, ()) = tokio::join!(site.establish("montague.lit", "capulet.lit"), by_hand);
-        let (failure, _) = outcome.err().expect(says);
+        let (failure, _) = outcome.expect_err(says);
         assert!(failure.cause().contains(cause), "{says}: {failure}");
     }
 }
@@ -356,7 +356,7 @@ async fn an_answer_counts_once() {
         raw
     };
     let (outcome, _raw) = tokio::join!(site.establish("montague.lit", "capulet.lit"), by_hand);
-    let mut stream = outcome.ok().expect("a stream");
+    let mut stream = outcome.expect("a stream");
     assert!(!stream.bidi && stream.managed.is_none());
     let text = valid.replacen(' ', &format!(" xmlns:db='{NS_DIALBACK}' "), 1);
     let tree = Tree::parse(&text, "jabber:server", Limits::default().before_login()).unwrap();
@@ -386,6 +386,6 @@ async fn without_tls_dialback_is_done_only_where_that_is_allowed() {
         raw.rest().await.unwrap()
     };
     let (outcome, rest) = tokio::join!(strict.establish("verona.lit", "capulet.lit"), by_hand);
-    assert!(outcome.err().unwrap().0.cause().contains("offers no TLS"));
+    assert!(outcome.unwrap_err().0.cause().contains("offers no TLS"));
     assert_eq!(rest, [Item::Close], "nothing was said in plaintext");
 }

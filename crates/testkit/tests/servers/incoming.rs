@@ -37,8 +37,7 @@ fn mechanisms(features: &Node) -> Vec<String> {
 async fn failure(hand: &mut Hand) -> String {
     let failure = hand.element().await;
     assert!(failure.is("failure", NS_SASL), "{}", failure.pretty(0));
-    let name = failure.children().next().expect("a condition").name.clone();
-    name
+    failure.children().next().expect("a condition").name.clone()
 }
 
 #[tokio::test]

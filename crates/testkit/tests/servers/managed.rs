@@ -66,7 +66,7 @@ async fn a_stream_is_managed_without_waiting_for_the_answer() {
         raw
     };
     let (outcome, _raw) = tokio::join!(site.establish("montague.lit", "capulet.lit"), by_hand);
-    let stream = outcome.ok().expect("nobody has answered, and it stands");
+    let stream = outcome.expect("nobody has answered, and it stands");
     assert!(stream.managed.is_some() && !stream.resumed && stream.former.is_none());
 }
 
@@ -87,7 +87,7 @@ async fn a_stream_is_resumed_with_its_counters() {
         raw
     };
     let (outcome, _raw) = tokio::join!(again(&site, former(3)), by_hand);
-    let stream = outcome.ok().expect("a stream");
+    let stream = outcome.expect("a stream");
     assert!(stream.resumed && stream.former.is_none());
     let managed = stream.managed.unwrap();
     assert_eq!((managed.acked, managed.received), (2, 7));
@@ -112,7 +112,7 @@ async fn what_cannot_be_resumed_comes_back() {
             raw
         };
         let (outcome, _raw) = tokio::join!(again(&site, former(3)), by_hand);
-        let stream = outcome.ok().expect("a stream");
+        let stream = outcome.expect("a stream");
         assert!(!stream.resumed && stream.managed.is_some_and(|one| one.unacked.is_empty()));
         let back = stream.former.expect("the counters of before");
         assert_eq!(back.unacked_text(), left, "{h}");
@@ -127,7 +127,7 @@ async fn counters_live_through_an_attempt_that_fails() {
     // The connection breaks in the middle: it can be resumed yet.
     let by_hand = async { drop(up_to_features(&mut ends, false).await) };
     let (outcome, ()) = tokio::join!(again(&site, former(3)), by_hand);
-    let (_, back) = outcome.err().unwrap();
+    let (_, back) = outcome.unwrap_err();
     let back = back.expect("the counters");
     assert_eq!((&*back.id, back.unacked.len()), ("former", 3));
     // The peer counts what was never sent: it cannot.
@@ -139,7 +139,7 @@ async fn counters_live_through_an_attempt_that_fails() {
         raw.expect_stream_error("undefined-condition").await.unwrap();
     };
     let (outcome, ()) = tokio::join!(again(&site, back), by_hand);
-    let (_, back) = outcome.err().unwrap();
+    let (_, back) = outcome.unwrap_err();
     let back = back.expect("the counters");
     assert_eq!((&*back.id, back.unacked.len()), ("", 3));
     // Another stream than the one that was asked for is none.
@@ -151,7 +151,7 @@ async fn counters_live_through_an_attempt_that_fails() {
         raw.expect_stream_error("unsupported-stanza-type").await.unwrap();
     };
     let (outcome, ()) = tokio::join!(again(&site, former(1)), by_hand);
-    assert_eq!(outcome.err().unwrap().1.expect("the counters").unacked.len(), 1);
+    assert_eq!(outcome.unwrap_err().1.expect("the counters").unacked.len(), 1);
     // Who does not manage streams any more is not asked, and the counters come back.
     let by_hand = async {
         let mut raw = answer(&mut ends).await;
@@ -162,7 +162,7 @@ async fn counters_live_through_an_attempt_that_fails() {
         raw
     };
     let (outcome, _raw) = tokio::join!(again(&site, former(2)), by_hand);
-    let stream = outcome.ok().expect("a stream");
+    let stream = outcome.expect("a stream");
     assert!(stream.managed.is_none());
     assert_eq!(stream.former.expect("the counters").unacked.len(), 2);
 }

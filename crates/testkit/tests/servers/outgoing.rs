@@ -36,7 +36,7 @@ async fn the_header_says_who_calls_whom() {
         raw
     };
     let (outcome, _raw) = tokio::join!(site.establish("montague.lit", "capulet.lit"), by_hand);
-    let stream = outcome.ok().expect("a stream");
+    let stream = outcome.expect("a stream");
     assert_eq!(&*stream.id, "3");
     assert!(!stream.bidi && stream.managed.is_none(), "not offered, not asked for");
     assert!(stream.dialbacks.pairs.may_send(&pair("montague.lit", "capulet.lit")));
@@ -67,7 +67,7 @@ async fn who_does_not_take_the_certificate_may_take_dialback() {
         raw
     };
     let (outcome, _raw) = tokio::join!(site.establish("montague.lit", "capulet.lit"), by_hand);
-    let stream = outcome.ok().expect("a stream");
+    let stream = outcome.expect("a stream");
     assert!(stream.bidi);
     assert!(stream.steps.iter().any(|step| step.contains("not-authorized")), "{:?}", stream.steps);
 }
@@ -132,7 +132,7 @@ async fn every_refusal_has_its_cause() {
             raw.rest().await.unwrap()
         };
         let (outcome, rest) = tokio::join!(site.establish("montague.lit", "capulet.lit"), by_hand);
-        let (failure, former) = outcome.err().expect(&says);
+        let (failure, former) = outcome.expect_err(&says);
         assert!(failure.cause().contains(cause), "{says}: {failure}");
         assert_eq!((failure.condition, failure.retry), (condition, retry), "{says}");
         assert!(former.is_none());
@@ -162,7 +162,7 @@ async fn who_offers_nothing_that_leads_on_is_left() {
         raw.rest().await.unwrap()
     };
     let (outcome, rest) = tokio::join!(site.establish("montague.lit", "capulet.lit"), by_hand);
-    let (failure, _) = outcome.err().unwrap();
+    let (failure, _) = outcome.unwrap_err();
     assert!(failure.cause().contains("neither EXTERNAL nor dialback"), "{failure}");
     assert_eq!(rest, [Item::Close]);
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use verona_core::federation::reach::{Pair, ProvenBy};
 use verona_core::limits::Limits;
-use verona_core::stream::server::established::Role;
 use verona_core::stream::server::pairs::{Grounds, Trust};
+use verona_core::stream::server::side::Role;
 use verona_core::stream::server::state::Rules;
 use verona_xmpp::error::Condition;
 
@@ -22,7 +22,7 @@ async fn certificates_prove_both_sides() {
     let montague = network.site(&["montague.lit"]);
     network.trust("capulet.lit");
     network.trust("montague.lit");
-    let out = montague.establish("montague.lit", "capulet.lit").await.ok().expect("a stream");
+    let out = montague.establish("montague.lit", "capulet.lit").await.expect("a stream");
     let into = capulet.accepted().await;
 
     let (ours, theirs) = (pair("montague.lit", "capulet.lit"), pair("capulet.lit", "montague.lit"));
@@ -51,7 +51,7 @@ async fn dialback_verifies_who_has_no_good_certificate() {
     let network = Network::new();
     let mut capulet = network.site(&["capulet.lit"]);
     let montague = network.site(&["montague.lit"]);
-    let out = montague.establish("montague.lit", "capulet.lit").await.ok().expect("a stream");
+    let out = montague.establish("montague.lit", "capulet.lit").await.expect("a stream");
     let into = capulet.accepted().await;
     assert!(out.dialbacks.pairs.may_send(&pair("montague.lit", "capulet.lit")));
     let known = into.dialbacks.pairs.find(&pair("capulet.lit", "montague.lit")).unwrap();
@@ -70,14 +70,14 @@ async fn one_side_may_have_a_certificate_and_the_other_not() {
     let mut capulet = network.site(&["capulet.lit"]);
     let mut montague = network.site(&["montague.lit"]);
     network.trust("montague.lit");
-    let out = montague.establish("montague.lit", "capulet.lit").await.ok().expect("a stream");
+    let out = montague.establish("montague.lit", "capulet.lit").await.expect("a stream");
     let into = capulet.accepted().await;
     let known = into.dialbacks.pairs.find(&pair("capulet.lit", "montague.lit")).unwrap();
     assert!(is_proven(known.trust));
     let known = out.dialbacks.pairs.find(&pair("montague.lit", "capulet.lit")).unwrap();
     assert_eq!(known.trust, Trust::DIALBACK);
 
-    let back = capulet.establish("capulet.lit", "montague.lit").await.ok().expect("a stream");
+    let back = capulet.establish("capulet.lit", "montague.lit").await.expect("a stream");
     let known = back.dialbacks.pairs.find(&pair("capulet.lit", "montague.lit")).unwrap();
     assert!(is_proven(known.trust), "who was called has shown a good one");
     let into = montague.accepted().await;
@@ -93,11 +93,11 @@ async fn who_requires_certificates_refuses_in_both_roles() {
     let capulet = network.site_with(&["capulet.lit"], Limits::default(), strict);
     let montague = network.site(&["montague.lit"]);
     network.trust("capulet.lit");
-    let (failure, _) = montague.establish("montague.lit", "capulet.lit").await.err().unwrap();
+    let (failure, _) = montague.establish("montague.lit", "capulet.lit").await.unwrap_err();
     assert!(failure.cause().contains("not-authorized"), "{failure}");
     assert!(failure.retry);
     assert_eq!(network.calls_to("montague.lit"), 0, "nobody was asked");
-    let (failure, _) = capulet.establish("capulet.lit", "montague.lit").await.err().unwrap();
+    let (failure, _) = capulet.establish("capulet.lit", "montague.lit").await.unwrap_err();
     assert!(failure.cause().contains("does not prove montague.lit"), "{failure}");
     assert!(!capulet.has_accepted() && !montague.has_accepted());
 }
@@ -111,10 +111,10 @@ async fn who_is_not_federated_with_is_refused_in_both_roles() {
     let montague = network.site(&["montague.lit"]);
     network.trust("capulet.lit");
     network.trust("montague.lit");
-    let (failure, _) = capulet.establish("capulet.lit", "montague.lit").await.err().unwrap();
+    let (failure, _) = capulet.establish("capulet.lit", "montague.lit").await.unwrap_err();
     assert_eq!((failure.condition, failure.retry), (Condition::NotAllowed, false));
     assert_eq!(network.calls_to("montague.lit"), 0);
-    let (failure, _) = montague.establish("montague.lit", "capulet.lit").await.err().unwrap();
+    let (failure, _) = montague.establish("montague.lit", "capulet.lit").await.unwrap_err();
     assert!(failure.cause().contains("policy-violation"), "{failure}");
     assert!(!capulet.has_accepted());
 }
@@ -123,7 +123,7 @@ async fn who_is_not_federated_with_is_refused_in_both_roles() {
 async fn a_domain_that_does_not_exist_is_not_found() {
     let network = Network::new();
     let montague = network.site(&["montague.lit"]);
-    let (failure, _) = montague.establish("montague.lit", "nowhere.lit").await.err().unwrap();
+    let (failure, _) = montague.establish("montague.lit", "nowhere.lit").await.unwrap_err();
     assert_eq!(failure.condition, Condition::RemoteServerNotFound);
     assert!(!failure.retry);
     assert_eq!(failure.cause(), "no records for nowhere.lit");

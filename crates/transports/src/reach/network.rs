@@ -12,6 +12,7 @@ use rustls::pki_types::TrustAnchor;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use verona_core::federation::reach::{Dialled, Distrust, Pair, Proof, Reach, Target, Unreachable};
+use verona_core::limits::Limits;
 use verona_core::stream::wire::Wire;
 
 use crate::reach::attempts::{Attempts, interleave};
@@ -128,7 +129,9 @@ impl Network {
         let stream = timeout(CONNECTING, TcpStream::connect(address)).await;
         let stream = stream.map_err(|_| failed("no answer".to_owned()))?;
         let stream = stream.map_err(|error| failed(format!("no connection: {error}")))?;
-        tune(&stream).map_err(|error| failed(error.to_string()))?;
+        // A stream asks by itself whether the peer is there; this is for what comes before it.
+        let unanswered_secs = Limits::default().unanswered_secs;
+        tune(&stream, unanswered_secs).map_err(|error| failed(error.to_string()))?;
         let certificates = self.certificates.clone();
         let plain = Plain::new(stream, address.ip(), certificates, Door::ServerStartTls);
         if !target.direct_tls {

@@ -12,10 +12,10 @@ use verona_xmpp::stream::{Content, Opening, Version};
 use crate::federation::reach::{Pair, Reach, Target};
 use crate::server::Server;
 use crate::stream::open::{End, Open};
-use crate::stream::server::established::Takes;
 use crate::stream::server::failure::{Failure, plain};
 use crate::stream::server::features::Offer;
 use crate::stream::server::pairs::{Grounds, Trust};
+use crate::stream::server::side::Takes;
 
 /// A stream to another server that stands ready for authentication.
 pub struct Called {

@@ -14,10 +14,10 @@ use verona_xmpp::error::{Condition, StreamCondition, StreamError};
 use crate::federation::reach::Pair;
 use crate::limits::{PAIRS_PER_STREAM_MAX, VERIFY_SECS, VERIFYING_PER_STREAM_MAX};
 use crate::server::Server;
-use crate::stream::server::established::Role;
 use crate::stream::server::failure::{Failure, plain};
 use crate::stream::server::ours::is_ours;
 use crate::stream::server::pairs::{Pairs, Trust, Verified};
+use crate::stream::server::side::Role;
 use crate::stream::server::verify::{self, Verdict};
 
 /// Dialback on a stream, and what it has led to.

@@ -5,6 +5,7 @@ use verona_xml::{Scanner, Tree};
 use crate::federation::reach::Target;
 use crate::stream::management::Managed;
 use crate::stream::server::dialback::Dialbacks;
+use crate::stream::server::side::{Role, Takes};
 use crate::stream::wire::Wire;
 
 /// A stream on which at least one pair of domains is verified. Who may send what on it, and until
@@ -45,20 +46,11 @@ pub struct Established {
     pub steps: Vec<String>,
 }
 
-/// A side of a stream (RFC 6120 §4.1).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Role {
-    /// Who opened it.
-    Initiating,
-    /// Who was called.
-    Receiving,
-}
-
-/// What a peer takes (XEP-0478 §3.1). What is larger goes back to its sender instead (§4).
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Takes {
-    /// Bytes of one stanza, as far as is known.
-    pub bytes_max: Option<usize>,
-    /// Seconds of silence after which it may end the stream, as far as is known.
-    pub idle_secs: Option<u32>,
+impl std::fmt::Debug for Established {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Established")
+            .field("id", &self.id)
+            .field("role", &self.role)
+            .finish_non_exhaustive()
+    }
 }

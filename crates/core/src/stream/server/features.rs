@@ -5,7 +5,7 @@ use verona_xmpp::ns;
 use verona_xmpp::sasl::mechanism::Mechanism;
 
 use crate::limits::Limits;
-use crate::stream::server::established::Takes;
+use crate::stream::server::side::Takes;
 
 /// The namespace in which a bidirectional stream is asked for (XEP-0288 §2.2).
 pub const NS_BIDI: &str = "urn:xmpp:bidi";

@@ -22,11 +22,12 @@ use crate::server::Server;
 use crate::stream::login;
 use crate::stream::open::{End, Incoming, Open};
 use crate::stream::server::dialback::{About, Dialbacks, Heard};
-use crate::stream::server::established::{Established, Role, Takes};
+use crate::stream::server::established::Established;
 use crate::stream::server::failure::plain;
 use crate::stream::server::features::{NS_BIDI, Offer, takes};
 use crate::stream::server::ours::is_ours;
 use crate::stream::server::pairs::{Trust, Verified};
+use crate::stream::server::side::{Role, Takes};
 use crate::stream::wire::Wire;
 use crate::token;
 

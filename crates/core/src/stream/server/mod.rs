@@ -13,5 +13,6 @@ pub mod ours;
 pub mod outgoing;
 pub mod pairs;
 pub mod resumable;
+pub mod side;
 pub mod state;
 pub mod verify;

@@ -16,11 +16,12 @@ use crate::stream::management::Managed;
 use crate::stream::open::End;
 use crate::stream::server::calling::{Called, call};
 use crate::stream::server::dialback::{About, Change, Dialbacks};
-use crate::stream::server::established::{Established, Role};
+use crate::stream::server::established::Established;
 use crate::stream::server::failure::{Failure, plain};
 use crate::stream::server::features::ask_bidi;
 use crate::stream::server::managing::{self, Command, ENABLE};
 use crate::stream::server::pairs::Verified;
+use crate::stream::server::side::Role;
 
 /// What comes of an attempt: without a stream, the counters of the former one come back.
 pub type Attempt = Result<Established, (Failure, Option<Box<Managed>>)>;

@@ -104,7 +104,7 @@ impl Resumable {
                 Known::Asleep(sleeper) => break sleeper,
                 Known::Awake(yields) => yields(),
                 Known::Ended(handled) => return Ok(Err(Some(handled))),
-                Known::Unknown => return Ok(Err(None)),
+                Known::Unknown | Known::PutAway => return Ok(Err(None)),
             }
             if tokio::time::timeout_at(deadline, asleep).await.is_err() {
                 return Ok(Err(None));
