@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use crate::federation::reach::{Pair, ProvenBy};
 use crate::federation::standing::Phase;
 use crate::federation::table::Federation;
-use crate::stream::server::established::Role;
+use crate::stream::server::side::Role;
 use crate::stream::server::pairs::{Grounds, Trust};
 
 /// How it stands between a domain here and one elsewhere.
