@@ -51,7 +51,7 @@ fn a_power_cut_while_records_are_moved_leaves_one_state_whole() {
         generation_bytes: 4_000,
         step_records: 5,
         checkpoint_pages: i32::MAX,
-        file_bytes_max: 0,
+        ..Tuning::default()
     };
     History::record(tuning).cut_everywhere(tuning);
 }
