@@ -21,14 +21,26 @@ impl Server {
         asked: &Jid,
         payload: &str,
     ) -> Option<Stanza> {
+        let answer = self.put_question((asker, asked), "get", payload).await?;
+        (answer.iq_type() == Some(IqType::Result)).then_some(answer)
+    }
+
+    /// Asks an entity with an IQ, from one of our addresses to it; `payload` is XML that the server
+    /// wrote. The answer, a result or an error, or None: nothing came in time, or too much is being
+    /// asked already.
+    pub async fn put_question(
+        self: &Arc<Self>,
+        (asker, asked): (&Jid, &Jid),
+        kind: &str,
+        payload: &str,
+    ) -> Option<Stanza> {
         let mut question = self.questions.open(asker, asked)?;
         let mut writer = Writer::new(ns::CLIENT);
         writer.start("iq", ns::CLIENT).attr("to", asked.as_str()).attr("from", asker.as_str());
-        writer.attr("id", &question.id).attr("type", "get").raw(payload).end();
+        writer.attr("id", &question.id).attr("type", kind).raw(payload).end();
         let request = Stanza::parse(&writer.finish()).ok()?;
         self.send(vec![request]).await;
         let patience = Duration::from_secs(QUESTION_SECS);
-        let answer = tokio::time::timeout(patience, question.answer()).await.ok()??;
-        (answer.iq_type() == Some(IqType::Result)).then_some(answer)
+        tokio::time::timeout(patience, question.answer()).await.ok()?
     }
 }

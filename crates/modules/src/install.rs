@@ -8,6 +8,8 @@ use verona_core::server::Host;
 
 use crate::access::blocking::Blocking;
 use crate::archive::mam::Mam;
+use crate::components::delegation::Delegation;
+use crate::components::privilege::Privilege;
 use crate::devices::carbons::Carbons;
 use crate::devices::client_state::ClientState;
 use crate::entity::caps::Caps;
@@ -81,6 +83,8 @@ modules! {
     Mam,
     Carbons,
     ClientState,
+    Privilege,
+    Delegation,
 }
 
 /// Makes a host with all modules as they are by default.

@@ -22,9 +22,10 @@ use verona_xmpp::jid::Jid;
 
 use crate::accounts::request::{AccountError, AccountReply, AccountRequest, Accounts};
 use crate::accounts::stored::StoredAccounts;
+use crate::calls::Calls;
 use crate::config::load::Config;
 use crate::control::protocol::Status;
-use crate::settings::{hosts, policy};
+use crate::settings::{components, hosts, policy};
 
 /// How often silent sessions are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -48,6 +49,8 @@ pub struct Assembly {
     listening: BTreeMap<String, Vec<SocketAddr>>,
     tasks: Mutex<JoinSet<()>>,
     iterations: u32,
+    calls: Calls,
+    shared: Shared,
 }
 
 impl Assembly {
@@ -62,15 +65,21 @@ impl Assembly {
         if restored > 0 {
             tracing::info!(restored, "sessions wait for their clients");
         }
+        let left = server.set_components(components(&config)).await;
+        left.map_err(|error| error.to_string())?;
         let admission = Arc::new(Admission::default());
         let shared = Shared { server: server.clone(), certificates, admission };
         let mut doors = Doors { shared, listening: BTreeMap::new(), tasks: JoinSet::new() };
         doors.open("c2s", &config.listen.c2s, Service::Client)?;
         doors.open("c2s_tls", &config.listen.c2s_tls, Service::ClientTls)?;
+        doors.open("component", &config.listen.component, Service::Component)?;
         doors.tasks.spawn(sweep(server.clone()));
+        doors.tasks.spawn(verona_core::component::deliver::tend(server.clone()));
+        let calls = Calls::default();
+        calls.set(&config, &doors.shared);
         doors.tasks.spawn(verona_core::chores::tend(server.clone()));
-        let Doors { listening, tasks, .. } = doors;
-        Ok(Self { server, listening, tasks: Mutex::new(tasks), iterations })
+        let Doors { shared, listening, tasks } = doors;
+        Ok(Self { server, listening, tasks: Mutex::new(tasks), iterations, calls, shared })
     }
 
     /// Adds what it knows to the status.
@@ -81,6 +90,14 @@ impl Assembly {
         status.listening = self.listening.clone();
         status.sessions = count(connected.saturating_add(asleep));
         status.figures.insert("of these waiting for their clients".to_owned(), count(asleep));
+        for component in self.server.components.all() {
+            let (connections, waiting) = component.count();
+            let name = format!("component {}", component.jid);
+            status.figures.insert(format!("{name}, connections"), count(connections));
+            if waiting > 0 {
+                status.figures.insert(format!("{name}, waiting"), count(waiting));
+            }
+        }
     }
 
     /// Whether somebody has an account.
@@ -139,6 +156,11 @@ impl Assembly {
         end_sessions(&self.server, &ended, |jid| {
             gone.iter().any(|domain| domain.domain() == jid.domain())
         });
+        let left = self.server.set_components(components(new)).await;
+        let left = left.map_err(|error| error.to_string())?;
+        notes.extend(left.iter().map(|domain| format!("{domain} is a component no longer")));
+        self.calls.set(new, &self.shared);
+        self.server.introduce_components();
         if old.listen != new.listen {
             notes.push("[listen] has changed, which waits for a restart".to_owned());
         }
@@ -151,6 +173,8 @@ impl Assembly {
     /// Closes the doors, says goodbye to all sessions, and settles what is under way.
     pub async fn stop(&self) {
         self.tasks.lock().await.shutdown().await;
+        self.calls.end();
+        self.server.suspend_components(GOODBYE / 2).await;
         match self.server.suspend(GOODBYE).await {
             Ok(0) => {}
             Ok(left) => tracing::warn!(left, "sessions did not end in time"),

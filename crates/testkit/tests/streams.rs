@@ -38,7 +38,7 @@ async fn old_server(legacy_auth: bool) -> Option<RunningServer> {
         binary: RunningServer::binary()?,
         storage: "memory:".to_owned(),
         transport: Security::None,
-        setup: Setup { registration: None, config },
+        setup: Setup { config, ..Setup::default() },
     };
     let server = RunningServer::start(wanted).await.expect("it starts");
     server.account(&juliet(), PASSWORD).await.expect("made");

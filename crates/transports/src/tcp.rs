@@ -11,9 +11,11 @@ use futures_util::future::BoxFuture;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use verona_core::component;
 use verona_core::server::Server;
 use verona_core::stream::client;
 use verona_core::stream::wire::{Bindings, Wire};
+use verona_xmpp::jid::Jid;
 
 use crate::admission::Admission;
 use crate::tls::accept::AcceptError;
@@ -41,6 +43,8 @@ pub enum Service {
     Client,
     /// Clients, with TLS from the first byte (XEP-0368).
     ClientTls,
+    /// External components (XEP-0114).
+    Component,
 }
 
 impl Service {
@@ -49,6 +53,7 @@ impl Service {
         match self {
             Self::Client => "clients, with STARTTLS",
             Self::ClientTls => "clients, with TLS from the first byte",
+            Self::Component => "components",
         }
     }
 }
@@ -122,8 +127,35 @@ fn welcome(stream: TcpStream, peer: SocketAddr, service: Service, shared: &Share
         let wire = Box::pin(open(socket, service, limit)).await;
         let Some(wire) = wire else { return };
         // Once logged in, the connection counts no more among the unknown ones.
-        client::serve(server, wire, Box::new(move || drop(guest))).await;
+        let known = Box::new(move || drop(guest));
+        match service {
+            Service::Client | Service::ClientTls => client::serve(server, wire, known).await,
+            Service::Component => component::stream::serve(server, wire, known).await,
+        }
     });
+}
+
+/// Connects to a component and serves it until the connection ends (XEP-0114 §3). True: the component
+/// had proven to be there.
+pub async fn call_component(address: SocketAddr, component: Jid, shared: &Shared) -> bool {
+    let limit = Duration::from_secs(shared.server.policy().limits.first_byte_secs);
+    let stream = match tokio::time::timeout(limit, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::info!(%component, %address, %error, "component cannot be reached");
+            return false;
+        }
+        Err(_) => {
+            tracing::info!(%component, %address, "component does not answer");
+            return false;
+        }
+    };
+    if tune(&stream).is_err() {
+        return false;
+    }
+    let certificates = shared.certificates.clone();
+    let wire = Box::new(Plain { stream, peer: address.ip(), certificates });
+    component::stream::serve_called(shared.server.clone(), component, wire).await
 }
 
 /// Without delay, and with an end for peers that are gone (SECURITY: half-open connections).
@@ -136,7 +168,7 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
 
 async fn open(socket: Plain, service: Service, limit: Duration) -> Option<Box<dyn Wire>> {
     match service {
-        Service::Client => Some(Box::new(socket)),
+        Service::Client | Service::Component => Some(Box::new(socket)),
         Service::ClientTls => {
             let peer = socket.peer;
             match tokio::time::timeout(limit, socket.secure(Door::Client, None)).await {

@@ -17,7 +17,7 @@ use crate::account::transition::{self, Act};
 use crate::limits::{
     PENDING_REQUEST_BYTES_MAX, PENDING_REQUESTS_MAX, ROSTER_BYTES_MAX, ROSTER_ITEMS_MAX,
 };
-use crate::server::Server;
+use crate::server::{Listed, Server};
 use crate::store::batch::Batch;
 
 /// The account sends an act to a contact (RFC 6121 §3.1.2, §3.1.5, §3.2.2, §3.3.2, §3.4.2).
@@ -66,7 +66,7 @@ pub async fn send(
         }
     }
     if visibly_differs(&before, &step.item) {
-        push(&state, &contact);
+        push(server, account, &state, &contact, &mut sends);
     }
     Ok(sends)
 }
@@ -104,7 +104,7 @@ pub async fn receive(
         deliver(&state, act, &stanza.between(&contact, &account.jid));
     }
     if visibly_differs(&before, &step.item) {
-        push(&state, &contact);
+        push(server, account, &state, &contact, &mut sends);
     }
     if before.subscription.has_from() && !step.item.subscription.has_from() {
         // §3.3.3: the contact sees the account no longer.
@@ -121,14 +121,15 @@ pub async fn receive(
 }
 
 /// A client adds or changes an item (RFC 6121 §2.3.2, §2.4.2). Only name and groups of `wanted`
-/// count (§2.1.2).
+/// count (§2.1.2), and the subscription when who asks may decide on it. Returns what is to be routed.
 pub async fn set_item(
     server: &Server,
     account: &Arc<Account>,
     contact: &Jid,
-    wanted: Item,
-) -> Result<(), StanzaError> {
+    (wanted, decides): (Item, bool),
+) -> Result<Vec<Stanza>, StanzaError> {
     let edit = account.edit(server).await;
+    let gains;
     let (item, batch) = {
         let state = account.turn();
         let mut item = state.roster.contact(contact).cloned().unwrap_or_default();
@@ -136,9 +137,15 @@ pub async fn set_item(
             return Err(StanzaError::new(Condition::ResourceConstraint).text("roster is full"));
         }
         let before = item.bytes();
+        gains = decides && wanted.subscription.has_from() && !item.subscription.has_from();
         item.listed = true;
         item.name = wanted.name;
         item.groups = wanted.groups;
+        if decides {
+            item.subscription = wanted.subscription;
+            item.ask = false;
+            item.request = None;
+        }
         let more = item.bytes().saturating_sub(before);
         // Who has too much already may still make it less.
         if more > 0 && state.roster.bytes().saturating_add(more) > ROSTER_BYTES_MAX {
@@ -151,8 +158,12 @@ pub async fn set_item(
     edit.commit(batch).await?;
     let mut state = account.turn();
     state.roster.apply(contact, Some(item));
-    push(&state, contact);
-    Ok(())
+    let mut sends = Vec::new();
+    push(server, account, &state, contact, &mut sends);
+    if gains {
+        presence::show_to(&state, contact, &mut sends);
+    }
+    Ok(sends)
 }
 
 /// A client removes an item (RFC 6121 §2.5.2); `item-not-found` when there is none. Subscriptions
@@ -176,7 +187,7 @@ pub async fn remove_item(
     let mut sends = Vec::new();
     let mut state = account.turn();
     state.roster.apply(contact, None);
-    push(&state, contact);
+    push(server, account, &state, contact, &mut sends);
     if before.subscription.has_to() || before.ask {
         sends.push(act_stanza(Act::Unsubscribe, &account.jid, contact, None));
     }
@@ -189,8 +200,18 @@ pub async fn remove_item(
     Ok(sends)
 }
 
-/// RFC 6121 §2.1.6: pushes a contact's item to all resources that asked for the roster.
-fn push(state: &State, contact: &Jid) {
+/// RFC 6121 §2.1.6: pushes a contact's item to all resources that asked for the roster. Modules hear
+/// of it, too.
+fn push(
+    server: &Server,
+    account: &Account,
+    state: &State,
+    contact: &Jid,
+    sends: &mut Vec<Stanza>,
+) {
+    if let Some(host) = server.host(account.jid.domain()) {
+        host.registry().listed(&Listed { account, state, contact }, sends);
+    }
     let item = state.roster.contact(contact);
     let ver = state.roster.version();
     for resource in state.resources.iter().filter(|resource| resource.interested) {

@@ -11,12 +11,15 @@ pub mod reply;
 pub mod settings;
 
 pub use crate::host::HostSettings;
-pub use crate::server::{BeforeLogin, Change, Inline, Offering, Passage, Registry, Request};
-pub use decision::{Delivery, Direction, Keep, Phase, Verdict};
+pub use crate::server::{
+    BeforeLogin, Change, ComponentEvent, Inline, Listed, Nested, Offering, Passage, Presence, Registry,
+    Request, Told,
+};
+pub use decision::{Delivery, Direction, Keep, Phase, Standing, Verdict};
 pub use fault::ConfigError;
 pub use manifest::{Manifest, Spec};
 pub use module::Module;
 pub use place::{Stage, Target};
 pub use registry::Hooks;
-pub use reply::{IqResult, Reply, only_child};
+pub use reply::{Answer, IqResult, Reply, only_child};
 pub use settings::{Key, NoSections, Sections, Settings};

@@ -10,7 +10,7 @@ pub mod legacy;
 pub mod login;
 pub mod management;
 pub mod open;
-mod pace;
+pub(crate) mod pace;
 pub mod resume;
 pub mod sasl2;
 pub mod session;

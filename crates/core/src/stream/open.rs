@@ -12,7 +12,6 @@ use verona_xml::Writer;
 use verona_xml::{Event, ScanError, Scanner};
 use verona_xmpp::error::{StreamCondition, StreamError};
 use verona_xmpp::jid::Jid;
-use verona_xmpp::ns;
 use verona_xmpp::stream::{Content, Header, Opening, Version};
 
 use crate::server::Server;
@@ -44,6 +43,8 @@ pub struct Open {
     deadline: Instant,
     /// Nothing but whitespace has come since a login.
     is_blank: bool,
+    /// Who speaks over it.
+    content: Content,
 }
 
 /// What came.
@@ -101,7 +102,7 @@ pub fn stream_error(error: &ScanError) -> StreamError {
 }
 
 impl Open {
-    /// A stream on a fresh connection.
+    /// A client's stream on a fresh connection.
     pub fn new(server: Arc<Server>, wire: Box<dyn Wire>) -> Self {
         let limits = server.policy().limits.clone();
         let deadline = Instant::now() + Duration::from_secs(limits.bind_secs);
@@ -117,7 +118,13 @@ impl Open {
             opened: false,
             deadline,
             is_blank: false,
+            content: Content::Client,
         }
+    }
+
+    /// A stream with a component, whoever has connected to whom.
+    pub fn with_component(server: Arc<Server>, wire: Box<dyn Wire>, content: Content) -> Self {
+        Self { content, ..Self::new(server, wire) }
     }
 
     /// Waits for what comes next.
@@ -132,7 +139,7 @@ impl Open {
             let found = match self.scanner.next(&mut input) {
                 Ok(None) => None,
                 Ok(Some(Event::Open(frame))) => {
-                    Some(Incoming::Header(Header::read(&frame, Content::Client)))
+                    Some(Incoming::Header(Header::read(&frame, self.content)))
                 }
                 Ok(Some(Event::Close)) => Some(Incoming::Close),
                 Ok(Some(Event::Element(frame))) => Some(Incoming::Element(frame.tree()?)),
@@ -217,9 +224,9 @@ impl Open {
         Ok(())
     }
 
-    /// Writes an element to the peer, in the content namespace of clients.
+    /// Writes an element to the peer, in the content namespace of the stream.
     pub async fn send_with(&mut self, build: impl FnOnce(&mut Writer)) -> Result<(), End> {
-        let mut writer = Writer::new(ns::CLIENT);
+        let mut writer = Writer::new(self.content.ns());
         build(&mut writer);
         self.send(&writer.finish()).await
     }
@@ -271,7 +278,7 @@ impl Open {
                 if !self.opened {
                     let id = token::random();
                     let opening = Opening {
-                        content: Content::Client,
+                        content: self.content,
                         from: host,
                         to: None,
                         id: Some(&id),

@@ -168,3 +168,21 @@ fn the_worst_stands_last() {
          ERROR   a: broken\n        -> mend it\n1 error, 1 warning\n"
     );
 }
+
+#[test]
+fn weak_secrets_and_open_doors_of_components_are_told() {
+    let scratch = Scratch::new();
+    let with = |secret: &str, address: &str| {
+        let text = format!(
+            "[[component]]\ndomain = \"irc.montague.lit\"\nsecret = \"{secret}\"\n\
+             [listen]\ncomponent = [\"{address}\"]"
+        );
+        let found = config::look(&parse(&scratch, &text));
+        let told = |subject: &str| found.iter().any(|finding| finding.subject.starts_with(subject));
+        (told("component irc.montague.lit"), told("port component"))
+    };
+    assert_eq!(with("3f9a1c77e2b04d58", "127.0.0.1:5347"), (false, false));
+    assert_eq!(with("verona-irc", "[::1]:5347"), (true, false));
+    assert_eq!(with("aaaaaaaabbbbbbbbcccc", "127.0.0.1:5347"), (true, false));
+    assert_eq!(with("3f9a1c77e2b04d58", "[::]:5347"), (false, true));
+}

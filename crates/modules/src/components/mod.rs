@@ -1,0 +1,4 @@
+//! What external components may do beside speaking for themselves.
+
+pub mod delegation;
+pub mod privilege;
