@@ -1,6 +1,8 @@
 """Somebody with an XMPP client, and somebody with an IRC client."""
 
 import asyncio
+import hashlib
+import re
 from pathlib import Path
 
 import slixmpp
@@ -47,7 +49,7 @@ class User(slixmpp.ClientXMPP):
         super().__init__(jid, password)
         self.events = Events(jid)
         self.house = server
-        for plugin in ("xep_0030", "xep_0045", "xep_0077", "xep_0004", "xep_0280", "xep_0313"):
+        for plugin in ("xep_0030", "xep_0045", "xep_0077", "xep_0004", "xep_0199", "xep_0280", "xep_0313"):
             self.register_plugin(plugin)
         self.auto_authorize = None
         self.auto_subscribe = False
@@ -96,6 +98,61 @@ class User(slixmpp.ClientXMPP):
     async def leave(self):
         self.disconnect()
         await self.wait_until("disconnected", 10)
+
+
+class RawComponent:
+    """A component without a library: what it receives is one text."""
+
+    def __init__(self, domain, secret, ns="jabber:component:accept"):
+        self.domain, self.secret, self.ns, self.text = domain, secret, ns, ""
+
+    async def connect(self, port):
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", port)
+        self.send(f"<stream:stream to='{self.domain}' xmlns='{self.ns}' "
+                  "xmlns:stream='http://etherx.jabber.org/streams'>")
+        stream_id = (await self.expect(r" id='([^']+)'")).group(1)
+        self.send(f"<handshake>{self.proof(stream_id)}</handshake>")
+        await self.expect("<handshake/>")
+        return self
+
+    async def be_called(self, port):
+        """Waits to be connected to (jabber:component:connect), and lets the server prove the secret."""
+        called = asyncio.get_running_loop().create_future()
+
+        def welcome(reader, writer):
+            if not called.done():
+                called.set_result((reader, writer))
+        self.listener = await asyncio.start_server(welcome, "127.0.0.1", port)
+        self.reader, self.writer = await asyncio.wait_for(called, TIMEOUT)
+        await self.expect(f"<stream:stream xmlns='{self.ns}'[^>]* from='{self.domain}'")
+        self.send("<stream:stream xmlns:stream='http://etherx.jabber.org/streams' "
+                  f"xmlns='{self.ns}' from='{self.domain}' id='3BF96D32'>")
+        await self.expect(f"<handshake>{self.proof('3BF96D32')}</handshake>")
+        self.send("<handshake/>")
+        return self
+
+    def proof(self, stream_id):
+        return hashlib.sha1((stream_id + self.secret).encode()).hexdigest()
+
+    def send(self, text):
+        self.writer.write(text.encode())
+
+    async def expect(self, pattern):
+        end = asyncio.get_running_loop().time() + TIMEOUT
+        while not (found := re.search(pattern, self.text)):
+            try:
+                async with asyncio.timeout_at(end):
+                    data = await self.reader.read(65536)
+            except TimeoutError:
+                data = b""
+            if not data:
+                raise Failure(f"{self.domain} waited for {pattern}, saw {self.text}")
+            self.text += data.decode()
+        self.text = self.text[found.end():]
+        return found
+
+    async def leave(self):
+        self.writer.close()
 
 
 class IrcClient:

@@ -1,5 +1,6 @@
 """Programs that the gateways need, each with a folder of its own, on loopback, ended by its process id."""
 
+import os
 import random
 import socket
 import subprocess
@@ -62,10 +63,14 @@ presence = "managed_entity"
 iq = {{ "http://jabber.org/protocol/pubsub" = "both", "http://jabber.org/protocol/pubsub#owner" = "set" }}
 """)
 
+    def command_line(self, *words):
+        """What the server answers to its operator."""
+        return subprocess.run([self.binary, *words, "--config", self.config], text=True, check=True,
+                              capture_output=True).stdout
+
     def connected(self):
         """The components that are there, as the operator is told."""
-        out = subprocess.run([self.binary, "status", "--config", self.config], text=True, check=True,
-                             capture_output=True).stdout
+        out = self.command_line("status")
         lines = (line.rsplit(": ", 1) for line in out.splitlines() if line.startswith("component "))
         return {name.split(" ")[1].rstrip(",") for name, count in lines
                 if name.endswith("connections") and int(count) > 0}
@@ -172,6 +177,5 @@ class Slidge(Program):
                    "--server", HOST, "--port", str(server.component_port),
                    "--legacy-module", "echo_network", "--home-dir", str(self.folder),
                    "--user-jid-validator", f".*@{DOMAIN}"]
-        import os
         self.run(program, env={**os.environ, "PYTHONPATH": str(HERE), "PYTHONDONTWRITEBYTECODE": "1"})
         server.wait_for(SLIDGE, self.process)

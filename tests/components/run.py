@@ -14,8 +14,8 @@ from pathlib import Path
 
 import slixmpp
 
-from people import Failure, IrcClient, User
-from programs import DOMAIN, IRC, SLIDGE, Biboumi, Ngircd, Server, Slidge
+from people import Failure, IrcClient, RawComponent, User
+from programs import DOMAIN, IRC, SECRET, SLIDGE, Biboumi, Ngircd, Server, Slidge, free_ports
 
 PASSWORD = "r0m30myr0m30"
 
@@ -131,7 +131,55 @@ async def slidge(rig):
     assert "From another device: Is anyone here?" in said and "Echo: Is anyone here?" in said, said
 
 
-SCENARIOS = {"irc": irc, "slidge": slidge}
+async def operator(rig):
+    "components come with a reload and go with one, are called, and what waits for them survives a kill"
+    server = rig.server
+    before = server.config.read_text()
+    juliet = await rig.user("juliet")
+    (port,) = free_ports(1)
+    server.config.write_text(before + f"""
+[[component]]
+domain = "sms.{DOMAIN}"
+secret = "{SECRET}"
+connect = ["127.0.0.1:{port}"]
+[[component]]
+domain = "*.fax.{DOMAIN}"
+secret = "{SECRET}"
+""")
+    server.command_line("reload")
+    sms = await RawComponent(f"sms.{DOMAIN}", SECRET, "jabber:component:connect").be_called(port)
+    fax = await RawComponent(f"fax.{DOMAIN}", SECRET).connect(server.component_port)
+    rig.people += [sms, fax]
+    # The streams of components that stay go on, whatever else is read anew.
+    server.command_line("reload")
+    for component, domain in ((sms, f"sms.{DOMAIN}"), (fax, f"verona.fax.{DOMAIN}")):
+        juliet.send_message(mto=f"nurse@{domain}", mbody="Hie to high fortune", mtype="chat")
+        await component.expect(f"<message to='nurse@{domain}' from='juliet@{DOMAIN}/phone'")
+        component.send(f"<message from='nurse@{domain}' to='juliet@{DOMAIN}' type='chat'>"
+                       "<body>Honest nurse, farewell</body></message>")
+        await juliet.hears("chat", f"nurse@{domain}", "Honest nurse, farewell")
+
+    # What was acknowledged for one that is away lives through a kill.
+    await fax.leave()
+    rig.people.remove(fax)
+    for n in range(20):
+        juliet.send_message(mto=f"nurse@fax.{DOMAIN}", mbody=f"page {n}", mtype="chat")
+    await juliet.plugin["xep_0199"].ping(DOMAIN)
+    await asyncio.sleep(0.5)
+    server.kill()
+    server.start()
+    fax = await RawComponent(f"fax.{DOMAIN}", SECRET).connect(server.component_port)
+    rig.people.append(fax)
+    for n in range(20):
+        await fax.expect(f"<body>page {n}</body>.*?<delay ")
+
+    # One that the config names no more ends.
+    server.config.write_text(before)
+    server.command_line("reload")
+    await fax.expect("<host-gone ")
+
+
+SCENARIOS = {"irc": irc, "slidge": slidge, "operator": operator}
 
 
 async def play(rig, name):

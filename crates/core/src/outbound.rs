@@ -54,8 +54,7 @@ impl Server {
         stanza: Stanza,
         trail: &mut Trail,
     ) {
-        let stanza =
-            if stanza.to().is_none() { stanza.with_to(&seat.account.jid) } else { stanza };
+        let stanza = if stanza.to().is_none() { stanza.with_to(&seat.account.jid) } else { stanza };
         let speaker = Speaker { account: &seat.account, host: &seat.host, link: Some(&seat.link) };
         self.message_of(&speaker, kind, stanza, trail);
     }

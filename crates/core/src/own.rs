@@ -14,7 +14,7 @@ const OFFLINE: &str = "msgoffline";
 /// What the core itself offers.
 pub const MANIFEST: Manifest = Manifest {
     name: "core",
-    specs: &[Spec("XEP-0160", "1.0.1")],
+    specs: &[Spec("XEP-0114", "1.6"), Spec("XEP-0160", "1.0.1")],
     features: &[OFFLINE],
     ..Manifest::EMPTY
 };

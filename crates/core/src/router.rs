@@ -77,14 +77,16 @@ impl Server {
                     Err(error) => trail.bounce(&back, &error),
                 }
             }
-            Need::Told(stanza, told) => match std::panic::AssertUnwindSafe(told).catch_unwind().await {
-                Ok(Ok(kept)) => trail.kept.extend(kept),
-                Ok(Err(error)) => trail.bounce(&stanza, &error),
-                Err(_) => {
-                    tracing::error!("a module panicked while hearing a message");
-                    trail.bounce(&stanza, &StanzaError::new(Condition::InternalServerError));
+            Need::Told(stanza, told) => {
+                match std::panic::AssertUnwindSafe(told).catch_unwind().await {
+                    Ok(Ok(kept)) => trail.kept.extend(kept),
+                    Ok(Err(error)) => trail.bounce(&stanza, &error),
+                    Err(_) => {
+                        tracing::error!("a module panicked while hearing a message");
+                        trail.bounce(&stanza, &StanzaError::new(Condition::InternalServerError));
+                    }
                 }
-            },
+            }
             Need::Answer(iq, answer) => {
                 let answer = contained(answer).await;
                 let written = answer.as_ref().is_ok_and(|reply| {

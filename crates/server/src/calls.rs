@@ -43,9 +43,9 @@ impl Calls {
             stays
         });
         for key in wanted {
-            tasks.entry(key.clone()).or_insert_with(|| {
-                tokio::spawn(call(key.0, key.1, shared.clone())).abort_handle()
-            });
+            tasks
+                .entry(key.clone())
+                .or_insert_with(|| tokio::spawn(call(key.0, key.1, shared.clone())).abort_handle());
         }
     }
 

@@ -18,13 +18,15 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::TcpSocket;
 
 use crate::address::Address;
-use crate::place::{Link, Place, Security};
+use crate::place::{Link, Place, SECRET, Security};
 use crate::raw::Raw;
 use crate::running::{RunningServer, free_addresses};
 use crate::wire::Trouble;
 
 /// The domains that it serves.
 pub const HOSTS: [&str; 2] = ["capulet.lit", "montague.lit"];
+/// The domain of its component.
+pub const COMPONENT: &str = "irc.capulet.lit";
 /// The password of all guests.
 pub const PASSWORD: &str = "wherefore art thou";
 /// The two ways in for clients.
@@ -78,6 +80,7 @@ pub struct Fortress {
     dir: PathBuf,
     c2s: SocketAddr,
     c2s_tls: SocketAddr,
+    component: SocketAddr,
     accounts: Mutex<BTreeSet<String>>,
 }
 
@@ -142,7 +145,8 @@ impl Fortress {
         let dir = std::env::temp_dir().join(name);
         fs::create_dir_all(&dir)?;
         let [c2s, c2s_tls] = free_addresses()?;
-        fs::write(dir.join("verona.toml"), config(&dir, c2s, c2s_tls))?;
+        let [component, _] = free_addresses()?;
+        fs::write(dir.join("verona.toml"), config(&dir, [c2s, c2s_tls, component]))?;
         let log = File::create(dir.join("log"))?;
         let child = Command::new(binary)
             .arg("serve")
@@ -154,7 +158,8 @@ impl Fortress {
             .spawn()?;
         let pid = child.id();
         let (binary, child) = (binary.to_owned(), Mutex::new(child));
-        Ok(Self { binary, child, pid, dir, c2s, c2s_tls, accounts: Mutex::default() })
+        let accounts = Mutex::default();
+        Ok(Self { binary, child, pid, dir, c2s, c2s_tls, component, accounts })
     }
 
     fn wait_until_it_listens(&self) -> Result<(), String> {
@@ -193,6 +198,11 @@ impl Fortress {
     pub fn gate_from(&self, door: Security, from: Ipv4Addr) -> Gate {
         let to = if door == Security::Tls { self.c2s_tls } else { self.c2s };
         Gate { to, from, security: door, takes: None }
+    }
+
+    /// An attacker at the door for components, from an address that nobody else has.
+    pub fn component_gate(&self) -> Gate {
+        Gate { to: self.component, security: Security::None, ..self.gate(Security::StartTls) }
     }
 
     /// The socket through which the operator speaks to the server.
@@ -362,13 +372,14 @@ impl Drop for Fortress {
 }
 
 /// Nothing but addresses and the directory: all else is as it is delivered.
-fn config(dir: &Path, c2s: SocketAddr, c2s_tls: SocketAddr) -> String {
+fn config(dir: &Path, [c2s, c2s_tls, component]: [SocketAddr; 3]) -> String {
     let mut text = format!("data_dir = {:?}\n", dir.join("data"));
     for host in HOSTS {
         text.push_str(&format!("[[host]]\ndomain = {host:?}\n"));
     }
     text + &format!(
         "[listen]\nc2s = [\"{c2s}\"]\nc2s_tls = [\"{c2s_tls}\"]\ns2s = []\ns2s_tls = []\nhttp = []\n\
-         https = []\ncomponent = []\n"
+         https = []\ncomponent = [\"{component}\"]\n\
+         [[component]]\ndomain = \"{COMPONENT}\"\nsecret = \"{SECRET}\"\n"
     )
 }

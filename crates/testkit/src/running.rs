@@ -214,11 +214,7 @@ fn free_address() -> io::Result<SocketAddr> {
 }
 
 /// The configuration; a section that the script writes itself is left to it.
-fn config(
-    wanted: &Wanted,
-    dir: &Path,
-    [c2s, c2s_tls, component]: [SocketAddr; 3],
-) -> String {
+fn config(wanted: &Wanted, dir: &Path, [c2s, c2s_tls, component]: [SocketAddr; 3]) -> String {
     let mut text = format!("data_dir = {:?}\n", dir.join("data"));
     let registration = wanted.setup.registration.as_deref();
     let registration = registration.map(|word| format!("registration = {word:?}\n"));

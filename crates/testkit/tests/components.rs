@@ -395,7 +395,8 @@ async fn several_connections_lose_and_double_nothing_while_they_come_and_go() {
                 let bytes = 300 + (round * 3 + nth) * 6_007 % 9_000;
                 let mut component = Component::connect(&server, bytes).await;
                 loop {
-                    let next = tokio::time::timeout(Duration::from_millis(300), component.element());
+                    let next =
+                        tokio::time::timeout(Duration::from_millis(300), component.element());
                     match next.await {
                         Ok(Some(node)) => {
                             let id = node.attr("id").unwrap_or_default().to_owned();
@@ -448,8 +449,7 @@ async fn one_too_many_connections_are_refused() {
 
 #[tokio::test]
 async fn messages_that_waited_too_long_go_back() {
-    let server =
-        with_component(Arc::new(Memory::new()), |settings| settings.wait_secs = 1).await;
+    let server = with_component(Arc::new(Memory::new()), |settings| settings.wait_secs = 1).await;
     settled(send(&server, "juliet", "old").await).await;
     server.expire_component_queues().await;
     assert_eq!(server.components.find(DOMAIN).unwrap().count(), (0, 1), "not yet");

@@ -202,13 +202,7 @@ pub async fn remove_item(
 
 /// RFC 6121 §2.1.6: pushes a contact's item to all resources that asked for the roster. Modules hear
 /// of it, too.
-fn push(
-    server: &Server,
-    account: &Account,
-    state: &State,
-    contact: &Jid,
-    sends: &mut Vec<Stanza>,
-) {
+fn push(server: &Server, account: &Account, state: &State, contact: &Jid, sends: &mut Vec<Stanza>) {
     if let Some(host) = server.host(account.jid.domain()) {
         host.registry().listed(&Listed { account, state, contact }, sends);
     }

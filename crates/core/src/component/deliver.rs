@@ -224,7 +224,8 @@ impl Server {
             }
             let error = StanzaError::new(Condition::RemoteServerTimeout);
             self.send_back(&records, &error).await;
-            let done: Vec<_> = records.iter().map(|known| (known.seq, known.stanza.len())).collect();
+            let done: Vec<_> =
+                records.iter().map(|known| (known.seq, known.stanza.len())).collect();
             component.remove(&self.desk(), &done);
             self.store.submit(Batch::new()).await?;
         }

@@ -49,6 +49,9 @@ impl Components {
         let named = components.into_iter().map(|known| (known.jid.domain().into(), known));
         let old = self.known.swap(Arc::new(named.collect()));
         let new = self.known.load();
-        old.iter().filter(|(domain, _)| !new.contains_key(*domain)).map(|(_, c)| c.clone()).collect()
+        old.iter()
+            .filter(|(domain, _)| !new.contains_key(*domain))
+            .map(|(_, c)| c.clone())
+            .collect()
     }
 }

@@ -79,8 +79,10 @@ impl Session {
         scanner.set_limits(limits(&server, &component));
         let (reader, mut writer) = tokio::io::split(wire);
         let (notes, kept) = mpsc::channel(UNCOMMITTED_PER_SESSION_MAX);
+        // It ends when the reader does and all is settled.
+        tokio::spawn(settle(server.clone(), kept));
         let mut shown = Shown::default();
-        let mut out = Outgoing { written: 0, ..Outgoing::default() };
+        let mut out = Outgoing::default();
         server.component_came(&component);
         let mut input = Input {
             server: &server,
@@ -94,7 +96,6 @@ impl Session {
         let end = tokio::select! {
             end = input.read(reader, scanner, unread) => end,
             end = who.write(&mut writer, &mut out) => end,
-            end = settle(&server, kept) => end,
         };
         let why = match &end {
             End::Gone => "connection lost".to_owned(),
@@ -128,15 +129,13 @@ fn limits(server: &Server, component: &Component) -> verona_xml::Limits {
 }
 
 /// Tells senders of messages that could not be kept.
-async fn settle(server: &Arc<Server>, mut kept: mpsc::Receiver<Kept>) -> End {
+async fn settle(server: Arc<Server>, mut kept: mpsc::Receiver<Kept>) {
     while let Some(Kept { ticket, stanza }) = kept.recv().await {
         if let Err(error) = ticket.await {
             tracing::error!(%error, "a message could not be kept");
             server.send(stanza.error_answer(&error.into()).into_iter().collect()).await;
         }
     }
-    // The reader holds the other end for as long as the stream lives.
-    std::future::pending().await
 }
 
 /// The side that reads.
@@ -185,7 +184,9 @@ impl Input<'_> {
                 pace.count(self.server);
                 let kept = match step {
                     Step::Done(kept) => kept,
-                    Step::Later(later) => later.await,
+                    // On a task of its own: when the connection breaks meanwhile, nothing may be left
+                    // half done.
+                    Step::Later(later) => tokio::spawn(later).await.unwrap_or_default(),
                 };
                 for kept in kept {
                     // The other end lives as long as this.

@@ -48,8 +48,7 @@ impl ComponentSettings {
     pub fn covers(&self, domain: &str) -> bool {
         let own = self.domain.domain();
         domain == own
-            || (self.subdomains
-                && domain.strip_suffix(own).is_some_and(|rest| rest.ends_with('.')))
+            || (self.subdomains && domain.strip_suffix(own).is_some_and(|rest| rest.ends_with('.')))
     }
 }
 
@@ -70,8 +69,11 @@ mod tests {
         assert!(settings.covers("irc.capulet.lit"));
         assert!(!settings.covers("libera.irc.capulet.lit"));
         settings.subdomains = true;
-        assert!(settings.covers("libera.irc.capulet.lit") && settings.covers("a.b.irc.capulet.lit"));
-        for other in ["capulet.lit", "xirc.capulet.lit", "irc.capulet.lit.", "irc.montague.lit", ""] {
+        assert!(
+            settings.covers("libera.irc.capulet.lit") && settings.covers("a.b.irc.capulet.lit")
+        );
+        for other in ["capulet.lit", "xirc.capulet.lit", "irc.capulet.lit.", "irc.montague.lit", ""]
+        {
             assert!(!settings.covers(other), "{other}");
         }
         assert!(!format!("{settings:?}").contains("secret"));

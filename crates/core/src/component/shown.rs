@@ -11,7 +11,7 @@ use crate::limits::COMPONENT_SHOWN_MAX;
 /// The receiver sees itself in a room (XEP-0045 §7.2.2).
 const ITSELF: &str = "110";
 
-/// The occupant leaves because the service does (XEP-0045 §15.6).
+/// The occupant leaves because the service does (XEP-0045 §11.2).
 const SERVICE_GONE: &str = "332";
 
 /// Pairs of addresses of which the first is available to the second. Beyond its bound what comes is not
@@ -117,8 +117,6 @@ mod tests {
             &with("#v@irc.lit/b", "<status code='100'/><status code='110'/>"),
         ]);
         assert!(farewells[0].contains("role='none'/></x>"), "{farewells:?}");
-        assert!(farewells[1].ends_with(
-            "<status code='110'/><status code='332'/></x></presence>"
-        ));
+        assert!(farewells[1].ends_with("<status code='110'/><status code='332'/></x></presence>"));
     }
 }

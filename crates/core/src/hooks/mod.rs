@@ -12,8 +12,8 @@ pub mod settings;
 
 pub use crate::host::HostSettings;
 pub use crate::server::{
-    BeforeLogin, Change, ComponentEvent, Inline, Listed, Nested, Offering, Passage, Presence, Registry,
-    Request, Told,
+    BeforeLogin, Change, ComponentEvent, Inline, Listed, Nested, Offering, Passage, Presence,
+    Registry, Request, Told,
 };
 pub use decision::{Delivery, Direction, Keep, Phase, Standing, Verdict};
 pub use fault::ConfigError;

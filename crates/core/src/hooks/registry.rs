@@ -16,8 +16,8 @@ use crate::hooks::decision::{Direction, Phase, Standing, Verdict};
 use crate::hooks::place::{Stage, Target};
 use crate::hooks::reply::{Answer, IqResult};
 use crate::server::{
-    Answering, BeforeLogin, Bounding, Change, ComponentEvent, Host, Inline, Key, Listed, Nested, Offering, Passage, Registering,
-    Registry, Request, Seat, Server, Telling, Told,
+    Answering, BeforeLogin, Bounding, Change, ComponentEvent, Host, Inline, Key, Listed, Nested,
+    Offering, Passage, Registering, Registry, Request, Seat, Server, Telling, Told,
 };
 use crate::store::shape::Table;
 use crate::trail::Kept;
@@ -239,7 +239,8 @@ impl<'a, M: Send + Sync + 'static> Hooks<'a, M> {
         F: Future<Output = ()> + Send + 'static,
     {
         let module = self.module.clone();
-        let boxed = move |event| -> BoxFuture<'static, ()> { Box::pin(meet(module.clone(), event)) };
+        let boxed =
+            move |event| -> BoxFuture<'static, ()> { Box::pin(meet(module.clone(), event)) };
         self.registry.meetings.push(Box::new(boxed));
     }
 
@@ -272,7 +273,10 @@ impl Registry {
     /// In whose place somebody asks an account.
     pub fn standing(&self, request: &Request) -> Standing {
         let judged = self.stand_ins.iter().map(|judge| judge(request));
-        judged.into_iter().find(|standing| !matches!(standing, Standing::Own)).unwrap_or(Standing::Own)
+        judged
+            .into_iter()
+            .find(|standing| !matches!(standing, Standing::Own))
+            .unwrap_or(Standing::Own)
     }
 
     /// What a module does about a message to the host; None when none takes it. Errors are nobody's.
@@ -280,7 +284,8 @@ impl Registry {
         if told.stanza.is_answer() {
             return None;
         }
-        let has = |of: &&(&'static str, &'static str, Telling)| told.stanza.child(of.1, of.0).is_some();
+        let has =
+            |of: &&(&'static str, &'static str, Telling)| told.stanza.child(of.1, of.0).is_some();
         let (_, _, hear) = self.told.iter().find(has)?;
         Some(hear(told))
     }

@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use verona_core::hooks::{
-    Answer, ComponentEvent, ConfigError, Hooks, HostSettings, Key, Manifest, Module, Nested, Presence,
-    Reply, Request, Settings, Spec, Target,
+    Answer, ComponentEvent, ConfigError, Hooks, HostSettings, Key, Manifest, Module, Nested,
+    Presence, Reply, Request, Settings, Spec, Target,
 };
 use verona_core::limits::FEATURES_BYTES_MAX;
 use verona_core::server::{Host, Server};
 use verona_xml::{Element, Writer};
 use verona_xmpp::error::{Condition, StanzaError};
 use verona_xmpp::jid::Jid;
-use verona_xmpp::ns::{CLIENT, DISCO_INFO, DISCO_ITEMS, FORWARD, FORM};
+use verona_xmpp::ns::{CLIENT, DISCO_INFO, DISCO_ITEMS, FORM, FORWARD};
 use verona_xmpp::stanza::{IqType, Stanza};
 
 const NS: &str = "urn:xmpp:delegation:2";
@@ -90,9 +90,8 @@ impl Module for Delegation {
                 return Err(wrong(&rule.namespace, "cannot be delegated"));
             }
             let jid = Jid::parse(&rule.component).ok().filter(Jid::is_domain);
-            let jid = jid.ok_or_else(|| {
-                wrong(&rule.component, "is not the domain of a component")
-            })?;
+            let jid =
+                jid.ok_or_else(|| wrong(&rule.component, "is not the domain of a component"))?;
             if !rule.hosts.is_empty() && !rule.hosts.iter().any(|of| host.domain == of.as_str()) {
                 continue;
             }
@@ -204,9 +203,10 @@ impl Delegation {
 
     /// §9 rule 2: what the managing entity tells is asked for when it comes, and kept while it is there.
     async fn meet(self: Arc<Self>, event: ComponentEvent) {
-        let own = self.rules.iter().filter(|(jid, rule)| {
-            *jid == event.component && !is_special(&rule.namespace)
-        });
+        let own = self
+            .rules
+            .iter()
+            .filter(|(jid, rule)| *jid == event.component && !is_special(&rule.namespace));
         for (_, rule) in own {
             for (bare, separator) in [(false, "::"), (true, ":bare:")] {
                 let told = match event.presence {
@@ -294,5 +294,38 @@ fn came_from(from: Option<Jid>, iq: &Stanza) -> bool {
         (from, Some(to)) => from.as_ref() == Some(to),
         (None, None) => true,
         (Some(from), None) => iq.from().is_some_and(|asker| from == asker.bare()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use verona_testkit::memory::Tables;
+
+    use crate::install::configured;
+    use crate::testing::settings;
+
+    fn refused(rules: &str) -> Option<String> {
+        let tables =
+            Tables::read(&format!("[modules.delegation]\nnamespaces = [{rules}]")).unwrap();
+        configured(settings("capulet.lit"), &tables).err()
+    }
+
+    #[test]
+    fn rules_that_cannot_be_meant_are_refused() {
+        let right = "{ namespace = 'urn:a', component = 'a.lit', attributes = ['node'] }";
+        assert_eq!(refused(right), None);
+        let other = "{ namespace = 'urn:a', component = 'b.lit', hosts = ['montague.lit'] }";
+        assert_eq!(refused(&[right, other].join(", ")), None);
+        for (wrong, why) in [
+            // XEP-0355 §8 rule 5.
+            ("{ namespace = 'urn:xmpp:delegation:2', component = 'a.lit' }", "cannot be delegated"),
+            ("{ namespace = '', component = 'a.lit' }", "cannot be delegated"),
+            ("{ namespace = 'urn:a', component = 'a.lit/x' }", "not the domain"),
+            (&[right, "{ namespace = 'urn:a', component = 'b.lit' }"].join(", "), "twice"),
+            ("{ namespace = 'urn:a' }", "missing field"),
+        ] {
+            let told = refused(wrong).unwrap_or_default();
+            assert!(told.contains(why), "{wrong}: {told}");
+        }
     }
 }

@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::{Deserialize, Serialize};
 use verona_core::account::Account;
 use verona_core::account::roster::Item;
 use verona_core::hooks::{
-    Change, ComponentEvent, ConfigError, Hooks, HostSettings, IqResult, Key, Listed, Manifest, Module,
-    Passage, Presence, Reply, Request, Settings, Spec, Standing, Target, Told, only_child,
+    Change, ComponentEvent, ConfigError, Hooks, HostSettings, IqResult, Listed, Manifest, Module,
+    Passage, Presence, Reply, Request, Spec, Standing, Target, Told, only_child,
 };
 use verona_core::server::{Host, Server};
 use verona_core::trail::Kept;
@@ -20,122 +19,13 @@ use verona_xmpp::jid::Jid;
 use verona_xmpp::ns::{CLIENT, FORWARD, ROSTER};
 use verona_xmpp::stanza::{Kind, PresenceType, Stanza};
 
+use crate::components::grants::{Config, Grant, Messages, Requests, Shown};
+
 const NS: &str = "urn:xmpp:privilege:2";
 
 /// Entities of which it is remembered what a component was last shown; beyond that all is forgotten,
 /// and shown once more.
 const SHOWN_MAX: usize = 100_000;
-
-/// Which requests may be made (§4.1, §6.1).
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Requests {
-    /// None.
-    #[default]
-    None,
-    /// Those that ask.
-    Get,
-    /// Those that change.
-    Set,
-    /// All.
-    Both,
-}
-
-/// Which messages may be sent (§5.1).
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Messages {
-    /// None.
-    #[default]
-    None,
-    /// Those in the name of the host and its accounts.
-    Outgoing,
-}
-
-/// Which presence is shown (§7.1).
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Shown {
-    /// None.
-    #[default]
-    None,
-    /// That of the accounts.
-    ManagedEntity,
-    /// That of the accounts and of their contacts.
-    Roster,
-}
-
-impl Requests {
-    fn allows(self, set: bool) -> bool {
-        match self {
-            Self::None => false,
-            Self::Get => !set,
-            Self::Set => set,
-            Self::Both => true,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Get => "get",
-            Self::Set => "set",
-            Self::Both => "both",
-        }
-    }
-}
-
-/// What one component may do.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Grant {
-    /// The component's domain.
-    pub component: String,
-    /// The hosts for which it holds; empty for all.
-    #[serde(default)]
-    pub hosts: Vec<String>,
-    /// Rosters.
-    #[serde(default)]
-    pub roster: Requests,
-    /// Whether changes of rosters are told; by default when they may be read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub push: Option<bool>,
-    /// Messages.
-    #[serde(default)]
-    pub message: Messages,
-    /// Presence.
-    #[serde(default)]
-    pub presence: Shown,
-    /// Requests by their namespace.
-    #[serde(default)]
-    pub iq: BTreeMap<String, Requests>,
-}
-
-impl Grant {
-    /// §4.1: only who may read is told of changes.
-    fn pushes(&self) -> bool {
-        self.roster.allows(false) && self.push.unwrap_or(true)
-    }
-}
-
-/// What the operator may set.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    #[serde(default)]
-    grants: Vec<Grant>,
-}
-
-impl Settings for Config {
-    const KEYS: &'static [Key] = &[Key {
-        name: "grants",
-        doc: "What components may do for accounts, a section `[[modules.privilege.grants]]` each: \
-              `component`, its domain; `hosts`, for which it holds, all when it is left out; `roster` \
-              and, by namespace, `iq` are `none`, `get`, `set` or `both`; `push = false` spares a \
-              component the changes of rosters that it may read; `message` is `none` or `outgoing`; \
-              `presence` is `none`, `managed_entity` or, for who may read rosters, `roster`.",
-    }];
-}
 
 /// The module.
 pub struct Privilege {
@@ -145,11 +35,8 @@ pub struct Privilege {
 }
 
 impl Module for Privilege {
-    const MANIFEST: Manifest = Manifest {
-        name: "privilege",
-        specs: &[Spec("XEP-0356", "0.4.1")],
-        ..Manifest::EMPTY
-    };
+    const MANIFEST: Manifest =
+        Manifest { name: "privilege", specs: &[Spec("XEP-0356", "0.4.1")], ..Manifest::EMPTY };
 
     type Config = Config;
 
@@ -163,8 +50,10 @@ impl Module for Privilege {
             let jid = jid.ok_or_else(|| wrong("is not the domain of a component"))?;
             // §7.4.
             if grant.presence == Shown::Roster && !grant.roster.allows(false) {
-                return Err(wrong("sees the presence of contacts only if it may read rosters: set \
-                                  roster to \"get\" or \"both\""));
+                return Err(wrong(
+                    "sees the presence of contacts only if it may read rosters: set \
+                                  roster to \"get\" or \"both\"",
+                ));
             }
             if !grant.hosts.is_empty() && !grant.hosts.iter().any(|of| host.domain == of.as_str()) {
                 continue;
@@ -329,7 +218,8 @@ impl Privilege {
             None => account.jid.clone(),
         };
         let id = inner.attr("id").ok_or(StanzaError::new(Condition::BadRequest))?.to_owned();
-        let asked = Asked { account: account.clone(), to, kind, id, payload: payload.to_text(CLIENT) };
+        let asked =
+            Asked { account: account.clone(), to, kind, id, payload: payload.to_text(CLIENT) };
         // Whoever answers may speak through the same component, whose stream must not wait for it. It
         // ends with the question, whose number and time are bounded.
         tokio::spawn(async move {
@@ -348,7 +238,8 @@ impl Privilege {
 
     /// §7.1, §7.3: presence of the accounts.
     fn show(&self, change: &mut Change<'_>) {
-        for (component, _) in self.grants.iter().filter(|(_, grant)| grant.presence != Shown::None) {
+        for (component, _) in self.grants.iter().filter(|(_, grant)| grant.presence != Shown::None)
+        {
             let shown = change.presence.between(&change.link.jid, component);
             self.show_to(change.server, component, shown, change.sends);
         }
@@ -447,7 +338,8 @@ fn present(server: &Server, host: &Host, contacts: bool) -> Vec<Stanza> {
         }
         let state = contact.turn();
         if state.roster.may_see(&account) {
-            let available = state.available().filter_map(|(_, resource)| resource.presence.as_deref());
+            let available =
+                state.available().filter_map(|(_, resource)| resource.presence.as_deref());
             presences.extend(available.cloned());
         }
     }
@@ -485,4 +377,37 @@ fn write_with_id(iq: Element<'_>, id: &str, writer: &mut Writer) {
     }
     iq.children().for_each(|child| child.write(writer));
     writer.end();
+}
+
+#[cfg(test)]
+mod tests {
+    use verona_testkit::memory::Tables;
+
+    use crate::install::configured;
+    use crate::testing::settings;
+
+    fn refused(grants: &str) -> Option<String> {
+        let tables = Tables::read(&format!("[modules.privilege]\ngrants = [{grants}]")).unwrap();
+        configured(settings("capulet.lit"), &tables).err()
+    }
+
+    #[test]
+    fn grants_that_cannot_be_meant_are_refused() {
+        let right = "{ component = 'a.lit', roster = 'get', presence = 'roster' }";
+        assert_eq!(refused(right), None);
+        // The same component may do something else for another host.
+        let other = "{ component = 'a.lit', hosts = ['montague.lit'], message = 'outgoing' }";
+        assert_eq!(refused(&[right, other].join(", ")), None);
+        for (wrong, why) in [
+            ("{ component = 'a.lit', roster = 'set', presence = 'roster' }", "may read rosters"),
+            ("{ component = 'juliet@a.lit' }", "not the domain"),
+            ("{ component = 'a.lit' }, { component = 'a.lit' }", "two grants"),
+            ("{ component = 'a.lit', roster = 'all' }", "unknown variant"),
+            ("{ component = 'a.lit', rooster = 'get' }", "unknown field"),
+            ("{ roster = 'get' }", "missing field"),
+        ] {
+            let told = refused(wrong).unwrap_or_default();
+            assert!(told.contains(why), "{wrong}: {told}");
+        }
+    }
 }

@@ -123,7 +123,9 @@ impl Info {
 
 /// Whether a feature is one of a namespace: it, or something within it.
 fn belongs(feature: &str, ns: &str) -> bool {
-    feature.strip_prefix(ns).is_some_and(|rest| rest.is_empty() || rest.starts_with(['#', ':', '/']))
+    feature
+        .strip_prefix(ns)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['#', ':', '/']))
 }
 
 /// What modules add: identities and forms (XEP-0128 §2), and what others tell.

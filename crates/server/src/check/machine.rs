@@ -95,11 +95,8 @@ fn space(dir: &Path, subject: &str) -> Option<Finding> {
 pub fn ports(config: &Config, running: Option<&Status>) -> Vec<Finding> {
     let listen = &config.listen;
     // The others are not opened by this version.
-    let listeners = [
-        ("c2s", &listen.c2s),
-        ("c2s_tls", &listen.c2s_tls),
-        ("component", &listen.component),
-    ];
+    let listeners =
+        [("c2s", &listen.c2s), ("c2s_tls", &listen.c2s_tls), ("component", &listen.component)];
     let mut findings = Vec::new();
     for (name, addresses) in listeners {
         for address in addresses {
