@@ -183,10 +183,10 @@ impl Component {
             return (self.keep_for_later(state, desk, stanza), false);
         };
         match seat.put(unsent) {
-            Ok(Put::Crowded) => (Given::Crowded(ticket, seat.link.clone()), false),
-            Ok(_) => (Given::Taken(ticket), false),
+            Some(Put::Crowded) => (Given::Crowded(ticket, seat.link.clone()), false),
+            Some(_) => (Given::Taken(ticket), false),
             // Its mailbox is full, or it is just ending: from here on all goes through the queue.
-            Err(_) => {
+            None => {
                 state.tended = true;
                 (self.keep_in_order(state, desk, stanza), true)
             }
@@ -237,11 +237,11 @@ impl Component {
         let bytes = record.stanza.len();
         let number = seat.number;
         match seat.put(Unsent { stanza, seq: record.seq, bytes, stub: None }) {
-            Ok(_) => {
+            Some(_) => {
                 state.queue.under_way.insert(record.seq);
                 Handed::Taken
             }
-            Err(_) => Handed::Full(number),
+            None => Handed::Full(number),
         }
     }
 
@@ -401,17 +401,17 @@ impl Component {
 const UNDER_WAY_MAX: usize = 512;
 
 impl Seat {
-    /// Puts a stanza into the mailbox; gives it back when that takes nothing.
-    fn put(&mut self, unsent: Unsent) -> Result<Put, Unsent> {
+    /// Puts a stanza into the mailbox; None when that takes nothing.
+    fn put(&mut self, unsent: Unsent) -> Option<Put> {
         let text = unsent.stanza.text();
         let put = self.link.mailbox.put(|out| out.extend_from_slice(text.as_bytes()));
         match put {
             Put::Taken | Put::Crowded => {
                 self.put = self.put.saturating_add(1);
                 self.unsent.push_back(unsent);
-                Ok(put)
+                Some(put)
             }
-            Put::Refused | Put::Overslept => Err(unsent),
+            Put::Refused | Put::Overslept => None,
         }
     }
 }
