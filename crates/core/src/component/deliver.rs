@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use verona_xml::Writer;
 use verona_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
+use verona_xmpp::ns;
 use verona_xmpp::stanza::Stanza;
 
 use crate::component::connected::{Component, Given, Handed, Left};
@@ -55,7 +57,9 @@ impl Server {
                 ticket
             }
             Given::Refused(error) => {
-                trail.bounce(&stanza, &error);
+                if let Some(answer) = refusal(&stanza, &error) {
+                    trail.answer(answer);
+                }
                 None
             }
             Given::Dropped => None,
@@ -161,7 +165,7 @@ impl Server {
         if record.flags & TRANSIENT != 0 && age > TRANSIENT_SECS {
             component.remove(&self.desk(), &done);
             if fate(&stanza) == Fate::Refused {
-                self.send(stanza.error_answer(&away()).into_iter().collect()).await;
+                self.send(refusal(&stanza, &away()).into_iter().collect()).await;
             }
             return;
         }
@@ -186,7 +190,7 @@ impl Server {
             });
         }
         let refused = left.refused.iter();
-        self.send(refused.filter_map(|(stanza, error)| stanza.error_answer(error)).collect()).await;
+        self.send(refused.filter_map(|(stanza, error)| refusal(stanza, error)).collect()).await;
     }
 
     pub(crate) fn component_left(&self, component: &Component, number: u64) -> Left {
@@ -243,6 +247,20 @@ impl Server {
             }
         };
         let _ = tokio::time::timeout(patience, ended).await;
+    }
+}
+
+/// The error for a stanza that is refused. Who wants to join a room is told which request failed: some
+/// clients look only at presence that speaks of rooms (XEP-0045 §7.2).
+fn refusal(stanza: &Stanza, error: &StanzaError) -> Option<Stanza> {
+    let answer = stanza.error_answer(error)?;
+    match stanza.child("x", ns::MUC) {
+        Some(_) => {
+            let mut writer = Writer::new(ns::CLIENT);
+            writer.empty("x", ns::MUC);
+            Some(answer.with_child(&writer.finish()))
+        }
+        None => Some(answer),
     }
 }
 

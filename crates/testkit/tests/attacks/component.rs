@@ -170,7 +170,7 @@ async fn a_component_speaks_for_itself_alone_within_its_bounds(fortress: Arc<For
         ("<!DOCTYPE x>".to_owned(), "restricted-xml"),
         ("<message>&x;</message>".to_owned(), "restricted-xml"),
         ("<message></iq>".to_owned(), "not-well-formed"),
-        (header(COMPONENT), "restricted-xml"),
+        (format!("<?xml version='1.0'?>{}", header(COMPONENT)), "restricted-xml"),
     ] {
         let mut raw = reconnected(&fortress).await;
         let _ = raw.send(bytes.as_bytes()).await;
