@@ -1,13 +1,17 @@
 """Clients as the scenario sees them.
 
-A bot is a process that reads commands, a line each (`add JID`, `allow JID`, `say JID TEXT`, `quit`),
-and tells what it sees, a line each:
+A bot is a process that reads commands, a line each (`add JID`, `allow JID`, `say JID TEXT`, `quit`;
+some `push JID NODE` and `serve HOST`), and tells what it sees, a line each:
 
     online FULL_JID MECHANISM TLS
     roster JID SUBSCRIPTION          of each item that came, by result or push
     presence FULL_JID available|unavailable
     asked JID                        a request to subscribe
     message JID live|STAMP TEXT      the stamp of XEP-0203 if there is one
+    registered                       with the invitation it was started with
+    pushing NODE
+    serving
+    notified NODE FIELD=VALUE...
     failed REASON
     closed
 """
@@ -76,14 +80,18 @@ class Bot:
     # The mechanisms, by the begin of their names, of which the client must have taken one.
     mechanisms = ("SCRAM-",)
 
-    def __init__(self, server, folder, account, resource, tls):
+    # Whether it can make its account with an invitation (XEP-0445).
+    registers = False
+
+    def __init__(self, server, folder, account, resource, tls, token=None):
         self.jid, self.resource = account, resource
         self.full = f"{account}/{resource}"
         self.events = Events(f"{type(self).__name__} {self.full}")
         port = server.tls_port if tls == "direct" else server.port
         self.errors = open(folder / f"{account}-{resource}.log", "ab")
         self.process = subprocess.Popen(
-            [*self.command(), self.full, "127.0.0.1", str(port), tls, str(server.certificate)],
+            [*self.command(), self.full, "127.0.0.1", str(port), tls, str(server.certificate),
+             *([token] if token else [])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True)
         read_lines(self.process.stdout, self.events.put)
         self.write(PASSWORD)
@@ -163,8 +171,24 @@ class Bot:
 class Slixmpp(Bot):
     """slixmpp, from PyPI."""
 
+    registers = True
+
     def command(self):
         return [sys.executable, str(HERE / "slixmpp_bot.py")]
+
+    def push_to(self, jid, node):
+        self.write(f"push {jid} {node}")
+        self.events.expect("pushing", node)
+
+    def serve(self, host):
+        """Is a push service from now on, for accounts of this host."""
+        self.write(f"serve {host}")
+        self.events.expect("serving")
+
+    def notified(self, node, fields):
+        _, _, told = self.events.expect("notified", node, None)
+        if told != fields:
+            raise Failure(f"{self.events.name} was told {told}")
 
 
 class Libstrophe(Bot):

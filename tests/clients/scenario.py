@@ -21,8 +21,10 @@ class Scenario:
     def play(self):
         """Plays all steps, stops at the first that fails; returns how many passed."""
         passed = 0
-        steps = [self.log_in, self.subscribe_both_ways, self.chat_both_ways, self.reach_two_devices,
+        steps = [self.log_in, *self.invitations(), self.subscribe_both_ways, self.chat_both_ways, self.reach_two_devices,
                  self.keep_messages_over_a_restart, self.leave_in_sight]
+        if hasattr(self.client, "push_to"):
+            steps.insert(4, self.wake_by_push)
         try:
             for step in steps:
                 title = f"{self.name}: {step.__doc__}"
@@ -42,8 +44,26 @@ class Scenario:
                 client.end()
         return passed
 
-    def enter(self, jid, resource):
-        client = self.client(self.server, self.folder, jid, resource, self.tls)
+    def invitations(self):
+        may = getattr(self.client, "registers", False) and hasattr(self.server, "invite")
+        return [self.invite] if may else []
+
+    def invite(self):
+        "who is invited makes an account with the token, and has who invited as a contact"
+        name = f"nurse-{self.name}"
+        token = self.server.invite(name, self.juliet_jid)
+        nurse = self.enter(f"{name}@{DOMAIN}", "hall", token)
+        nurse.events.expect("registered")
+        nurse.has_contact(self.juliet_jid)
+        nurse.sees(self.juliet.full)
+        self.juliet.has_contact(nurse.jid)
+        self.juliet.sees(nurse.full)
+        self.leave(nurse)
+        self.juliet.sees(nurse.full, "unavailable")
+
+    def enter(self, jid, resource, token=None):
+        client = self.client(
+            self.server, self.folder, jid, resource, self.tls, *([token] if token else []))
         self.clients.append(client)
         client.online()
         return client
@@ -89,6 +109,26 @@ class Scenario:
         chamber.hears(self.romeo_jid, "By whose direction?")
         self.leave(chamber)
         self.romeo.sees(chamber.full, "unavailable")
+
+    def wake_by_push(self):
+        "who is away is notified by the service of the app, once for each message"
+        shop_jid = f"shop-{self.name}@{DOMAIN}"
+        self.server.add_account(shop_jid, PASSWORD)
+        shop = self.enter(shop_jid, "app")
+        shop.serve(DOMAIN)
+        self.juliet.push_to(shop.full, "phone")
+        self.leave(self.juliet)
+        self.romeo.sees(self.juliet.full, "unavailable")
+        summary = "FORM_TYPE=urn:xmpp:push:summary message-count="
+        for count, line in enumerate(["O, speak again", "bright angel"], 1):
+            self.romeo.say(self.juliet_jid, line)
+            shop.notified("phone", f"{summary}{count}")
+        self.juliet = self.enter(self.juliet_jid, "balcony")
+        self.juliet.hears_late(self.romeo_jid, "O, speak again")
+        self.juliet.hears_late(self.romeo_jid, "bright angel")
+        self.romeo.sees(self.juliet.full)
+        self.juliet.sees(self.romeo.full)
+        self.leave(shop)
 
     def keep_messages_over_a_restart(self):
         "messages to who is away wait, through a restart, in order and stamped; the roster stays"

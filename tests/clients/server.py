@@ -4,6 +4,7 @@ Verona is what is tested. Prosody is there so that the rigs can be checked witho
 against both is the rig's own fault.
 """
 
+import json
 import os
 import signal
 import socket
@@ -111,6 +112,8 @@ class Verona(Server):
     """The server of this repository."""
 
     name = "verona"
+    # Who may make an account from a client.
+    registration = "open"
 
     def __init__(self, folder, plain=False, binary=None):
         target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
@@ -131,7 +134,7 @@ data_dir = "{self.folder}/data"
 
 [[host]]
 domain = "{DOMAIN}"
-registration = "open"
+registration = "{self.registration}"
 
 [listen]
 c2s = ["{HOST}:{self.port}"]
@@ -156,6 +159,18 @@ require_tls = {"false" if self.plain else "true"}
         subprocess.run(
             [self.binary, "account", "add", jid, "--password-stdin", "--config", self.config],
             input=password + "\n", text=True, check=True, stdout=subprocess.DEVNULL)
+
+    def invite(self, name, contact):
+        """The token with which somebody makes an account of this name, and gets a contact."""
+        made = subprocess.run(
+            [self.binary, "invite", "--json", "--name", name, "--contact", contact,
+             "--config", self.config],
+            text=True, check=True, capture_output=True).stdout
+        link = json.loads(made)["link"]
+        start = f"xmpp:{name}@{DOMAIN}?register;preauth="
+        if not link.startswith(start):
+            raise RuntimeError(f"a strange link: {link}")
+        return link.removeprefix(start)
 
 
 class Prosody(Server):

@@ -1,14 +1,23 @@
 """A slixmpp client that speaks the line protocol of bots.py.
 
-usage: slixmpp_bot.py FULL_JID HOST PORT starttls|direct CAFILE, the password as first line of stdin
+usage: slixmpp_bot.py FULL_JID HOST PORT starttls|direct CAFILE [TOKEN], the password as first line of
+stdin; with a token it makes its account first (XEP-0445)
 """
 
 import asyncio
 import os
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import slixmpp
+from slixmpp.xmlstream import ET
+from slixmpp.xmlstream.handler import Callback
+from slixmpp.xmlstream.matcher import MatchXPath
+
+PUSH = "{urn:xmpp:push:0}"
+PUBSUB = "{http://jabber.org/protocol/pubsub}"
+FORM = "{jabber:x:data}"
 
 
 def tell(*words):
@@ -16,8 +25,14 @@ def tell(*words):
 
 
 class Bot(slixmpp.ClientXMPP):
-    def __init__(self, jid, password):
+    def __init__(self, jid, password, token):
         super().__init__(jid, password)
+        self.token = token
+        if token:
+            self.register_plugin("xep_0077")
+            self.ask_for_fields = self["xep_0077"].get_registration
+            self["xep_0077"].get_registration = self.show_invitation
+            self.add_event_handler("register", self.register)
         self.auto_authorize = None
         self.auto_subscribe = False
         self.register_plugin("xep_0203")
@@ -32,6 +47,25 @@ class Bot(slixmpp.ClientXMPP):
         self.add_event_handler("message", self.message)
         self.over = asyncio.Event()
         self.typed = b""
+
+    async def show_invitation(self):
+        """Before it is asked which fields there are to fill in, the token is shown."""
+        # Else it keeps what it does not know back until there is a session.
+        self._always_send_everything = True
+        request = self.make_iq_set(ito=self.boundjid.domain)
+        request.append(ElementTree.Element("{urn:xmpp:pars:0}preauth", token=self.token))
+        await request.send()
+        self._always_send_everything = False
+        return await self.ask_for_fields()
+
+    async def register(self, form):
+        if "username" not in form["register"]["fields"]:
+            tell("failed", "registration")
+        request = self.make_iq_set()
+        request["register"]["username"] = self.boundjid.user
+        request["register"]["password"] = self.password
+        await request.send()
+        tell("registered")
 
     async def began(self, _):
         tls = self.socket.version() if hasattr(self.socket, "version") else "plain"
@@ -73,8 +107,28 @@ class Bot(slixmpp.ClientXMPP):
             self.send_presence_subscription(pto=words[1], ptype="subscribed")
         elif words[0] == "say":
             self.send_message(mto=words[1], mbody=words[2], mtype="chat")
+        elif words[0] == "push":
+            asyncio.ensure_future(self.push(words[1], words[2]))
+        elif words[0] == "serve":
+            self.register_handler(Callback(
+                "notifications", MatchXPath("{jabber:client}iq/" + PUBSUB + "pubsub"), self.notified))
+            self.send_presence(pto=words[1])
+            tell("serving")
         else:
             self.disconnect()
+
+    async def push(self, jid, node):
+        iq = self.make_iq_set()
+        iq.append(ET.Element(PUSH + "enable", {"jid": jid, "node": node}))
+        await iq.send()
+        tell("pushing", node)
+
+    def notified(self, iq):
+        publish = iq.xml.find(f"{PUBSUB}pubsub/{PUBSUB}publish")
+        form = publish.find(f"{PUBSUB}item/{PUSH}notification/{FORM}x")
+        fields = {f.get("var"): f.findtext(FORM + "value") for f in form.iter(FORM + "field")}
+        iq.reply().send()
+        tell("notified", publish.get("node"), *(f"{k}={v}" for k, v in sorted(fields.items())))
 
 
 def read_line():
@@ -85,8 +139,8 @@ def read_line():
 
 
 async def main():
-    jid, host, port, tls, cafile = sys.argv[1:]
-    bot = Bot(jid, read_line())
+    jid, host, port, tls, cafile, *token = sys.argv[1:]
+    bot = Bot(jid, read_line(), *(token or [None]))
     bot.ca_certs = Path(cafile)
     bot.enable_direct_tls = tls == "direct"
     bot.enable_starttls = tls == "starttls"

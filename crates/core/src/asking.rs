@@ -4,12 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use verona_xml::Writer;
+use verona_xmpp::error::StanzaError;
 use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
 use verona_xmpp::stanza::{IqType, Stanza};
 
 use crate::limits::QUESTION_SECS;
 use crate::server::Server;
+
+/// What became of a request.
+#[derive(Debug)]
+pub enum Told {
+    /// The result.
+    Result(Box<Stanza>),
+    /// An error came, from who was asked or from who stands between.
+    Refused(StanzaError),
+    /// Nothing came in time, or too much is being asked already.
+    Nothing,
+}
 
 impl Server {
     /// Asks an entity with an IQ of type get, from one of our addresses; `payload` is XML that the
@@ -21,8 +33,30 @@ impl Server {
         asked: &Jid,
         payload: &str,
     ) -> Option<Stanza> {
-        let answer = self.put_question((asker, asked), "get", payload).await?;
-        (answer.iq_type() == Some(IqType::Result)).then_some(answer)
+        match self.ask_for((asker, asked), "get", payload).await {
+            Told::Result(answer) => Some(*answer),
+            Told::Refused(_) | Told::Nothing => None,
+        }
+    }
+
+    /// Sends an entity an IQ of type set, from one of our addresses, and waits for what becomes of
+    /// it; `payload` is XML that the server wrote.
+    pub async fn demand(self: &Arc<Self>, asker: &Jid, asked: &Jid, payload: &str) -> Told {
+        self.ask_for((asker, asked), "set", payload).await
+    }
+
+    async fn ask_for(self: &Arc<Self>, pair: (&Jid, &Jid), kind: &str, payload: &str) -> Told {
+        let Some(answer) = self.put_question(pair, kind, payload).await else {
+            return Told::Nothing;
+        };
+        if answer.iq_type() == Some(IqType::Result) {
+            return Told::Result(Box::new(answer));
+        }
+        let error = answer.child("error", ns::CLIENT).and_then(|error| error.tree());
+        match error {
+            Some(error) => Told::Refused(StanzaError::read(error.root())),
+            None => Told::Nothing,
+        }
     }
 
     /// Asks an entity with an IQ, from one of our addresses to it; `payload` is XML that the server

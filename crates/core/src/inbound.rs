@@ -12,7 +12,7 @@ use crate::account::state::State;
 use crate::account::transition::Act;
 use crate::account::{keep, log};
 use crate::delivery;
-use crate::hooks::decision::{Delivery, Direction, Keep, Phase};
+use crate::hooks::decision::{Delivery, Direction, Keep, Phase, Verdict};
 use crate::hooks::place::Target;
 use crate::link::Link;
 use crate::mailbox::Put;
@@ -49,6 +49,10 @@ pub(crate) fn to_account(
         copies: smallvec::SmallVec::new(),
     };
     let verdict = registry.guard(&mut passage);
+    if matches!(verdict, Verdict::Absent) {
+        drop(state);
+        return no_such_account(server, &account.jid, &stanza, trail);
+    }
     let need = if !passes(verdict, passage.stanza, trail) {
         Need::Nothing
     } else {

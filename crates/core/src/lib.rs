@@ -2,7 +2,7 @@
 //! shapes of what is stored. Nothing here knows the name of a module, a transport or a database.
 
 pub mod account;
-mod asking;
+pub mod asking;
 pub mod chores;
 pub mod clock;
 pub mod component;

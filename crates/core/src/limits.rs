@@ -210,6 +210,12 @@ pub const REGISTRATION_TRIES_PER_MINUTE: u32 = 10;
 /// Networks whose registrations are counted at a time; beyond that all counts begin anew.
 pub const REGISTERING_NETWORKS_MAX: usize = 10_000;
 
+/// Invitations of one host that are open at a time: a school, not a leak.
+pub const INVITATIONS_MAX: usize = 10_000;
+
+/// Invitations that come from one account and are open at a time.
+pub const INVITATIONS_PER_ACCOUNT_MAX: usize = 100;
+
 /// Stanzas that are kept for a session which may be resumed, sent and not acknowledged or never
 /// sent. With more the session ends, and they go on by the rules (XEP-0198 §4).
 pub const ASLEEP_STANZAS_MAX: usize = 1_000;
@@ -234,6 +240,10 @@ pub const TOKEN_SECS: u64 = 30 * 24 * 60 * 60;
 
 /// Seconds after which a token is replaced when it is used: a stolen one is found out within days.
 pub const TOKEN_ROTATE_SECS: u64 = 24 * 60 * 60;
+
+/// Clients of an account that are remembered (XEP-0494): more than anybody has devices. With one more
+/// the one that was not seen for longest is forgotten.
+pub const CLIENTS_MAX: usize = 64;
 
 /// Clients of an account that have tokens: more than anybody has devices.
 pub const TOKEN_CLIENTS_MAX: usize = 32;
@@ -274,3 +284,28 @@ pub const COMPONENT_IDLE_SECS: u64 = 120;
 /// Pairs of addresses of which one sees the other as available through a component's connection:
 /// thousand users of a gateway, each with hundred contacts.
 pub const COMPONENT_SHOWN_MAX: usize = 100_000;
+
+/// Services that an account may have its notifications pushed to: more than anybody has devices.
+/// With one more the oldest goes, since its device is the likeliest to be gone.
+pub const PUSH_SERVICES_MAX: usize = 16;
+
+/// Bytes of the address, the node and the options of one such service: keys of a push service are
+/// some hundred bytes long.
+pub const PUSH_SERVICE_BYTES_MAX: usize = 4 * 1024;
+
+/// Failures in a row after which a push service is tried no more (XEP-0357 §7.1): with the pauses
+/// between them about a day.
+pub const PUSH_FAILURES_MAX: u32 = 10;
+
+/// The first pause after a failed push, in seconds; each that follows is four times as long.
+pub const PUSH_RETRY_SECS: u64 = 30;
+
+/// The longest pause between two attempts at a push, in seconds.
+pub const PUSH_RETRY_SECS_MAX: u64 = 4 * 60 * 60;
+
+/// Characters of a message's text in a push notification: what a lock screen shows.
+pub const PUSH_BODY_CHARS_MAX: usize = 200;
+
+/// Messages of an account of which it is remembered that they were pushed: what a session leaves
+/// unread when it ends comes in once more (XEP-0198 §4).
+pub const PUSHED_MAX: usize = 64;

@@ -225,6 +225,11 @@ impl Mailbox {
         self.inner.lock().ends.is_some()
     }
 
+    /// Whether nobody writes to the peer now, though it may come back (XEP-0198 §5).
+    pub fn is_asleep(&self) -> bool {
+        self.inner.lock().state == State::Asleep
+    }
+
     /// Whether a put would be refused because the session sleeps and holds all that it may.
     pub fn has_overslept(&self) -> bool {
         let inner = self.inner.lock();

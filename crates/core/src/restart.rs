@@ -18,6 +18,7 @@ use crate::store::batch::Batch;
 use crate::store::error::StoreError;
 use crate::store::shape::{Entry, Owner, Seq, Table};
 use crate::stream::management::Managed;
+use crate::stream::user_agent::UserAgent;
 
 /// Sleeping sessions, by account and id; there only while the server does not run.
 const SESSIONS: Table = Table::map("sessions");
@@ -44,6 +45,8 @@ struct Written {
     interested: bool,
     directed: Vec<String>,
     marks: Vec<String>,
+    #[serde(default)]
+    agent: Option<UserAgent>,
 }
 
 impl Server {
@@ -150,6 +153,7 @@ impl Server {
         resource.priority = written.priority;
         resource.interested = written.interested;
         resource.directed = written.directed.iter().filter_map(|d| Jid::parse(d).ok()).collect();
+        resource.agent = written.agent.map(Box::new);
         for mark in written.marks {
             resource.mark(mark, true);
         }
@@ -181,6 +185,7 @@ fn write_down(sleeper: &mut Sleeper) -> Option<Vec<u8>> {
         interested: resource.interested,
         directed: resource.directed.iter().map(Jid::to_string).collect(),
         marks: resource.marks().map(str::to_owned).collect(),
+        agent: resource.agent.as_deref().cloned(),
     };
     serde_json::to_vec(&written).ok()
 }

@@ -17,7 +17,7 @@ use crate::inbound;
 use crate::limits::SLOW_READER_SECS;
 use crate::link::Link;
 use crate::mailbox::Order;
-use crate::server::{Host, Request, Server, Told};
+use crate::server::{Host, HostMessage, Request, Server};
 use crate::trail::{Kept, Need, Step, Trail};
 use verona_xmpp::error::{StreamCondition, StreamError};
 
@@ -88,7 +88,7 @@ impl Server {
                 }
             }
             Need::Answer(iq, answer) => {
-                let answer = contained(answer).await;
+                let answer = contained(answer, trail.origin.as_deref()).await;
                 let written = answer.as_ref().is_ok_and(|reply| {
                     !reply.is_written() && trail.answer_with(&iq, reply.payload())
                 });
@@ -133,8 +133,11 @@ impl Server {
                 trail.bounce(&stanza, &StanzaError::new(Condition::ServiceUnavailable));
             }
             Kind::Message(_) => {
-                let told =
-                    Told { stanza: stanza.clone(), host: host.clone(), server: self.clone() };
+                let told = HostMessage {
+                    stanza: stanza.clone(),
+                    host: host.clone(),
+                    server: self.clone(),
+                };
                 match host.registry().tell(told) {
                     Some(told) => return Need::Told(stanza, told),
                     None => trail.bounce(&stanza, &StanzaError::new(Condition::ServiceUnavailable)),
@@ -204,11 +207,16 @@ impl Server {
 }
 
 /// A panic in a module ends its request, not the session (RFC 6120 §8.3.3.6).
-async fn contained(answer: Answer) -> IqResult {
+async fn contained(answer: Answer, origin: Option<&Link>) -> IqResult {
     match std::panic::AssertUnwindSafe(answer).catch_unwind().await {
         Ok(result) => result,
         Err(_) => {
-            tracing::error!("a module panicked while answering a request");
+            // A request of another server or of ours has no stream here.
+            let (stream, account) = match origin {
+                Some(link) => (link.stream(), link.account()),
+                None => (Box::default(), ""),
+            };
+            tracing::error!(%stream, account, "a module panicked while answering a request");
             Err(StanzaError::new(Condition::InternalServerError))
         }
     }
@@ -234,7 +242,10 @@ fn is_notice(stanza: &Stanza) -> bool {
 pub async fn wait_for_reader(link: &Arc<Link>) {
     let patience = Duration::from_secs(SLOW_READER_SECS);
     if tokio::time::timeout(patience, link.mailbox.room()).await.is_err() {
-        tracing::warn!(jid = %link.jid, "session reads too slowly and is ended");
+        tracing::warn!(
+            stream = %link.stream(), account = %link.account(), resource = link.resource(),
+            "session reads too slowly and is ended"
+        );
         let error = StreamError::new(StreamCondition::ResourceConstraint).text("reads too slowly");
         link.mailbox.order(Order::End(error));
     }

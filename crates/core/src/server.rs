@@ -22,10 +22,13 @@ use crate::account::directory::Directory;
 use crate::account::state::{PartSpec, State};
 use crate::clock::Clock;
 use crate::component::known::Components;
+use crate::hooks::command::{Command, Execution};
 use crate::hooks::decision::{Delivery, Direction, Keep, Standing, Verdict};
 use crate::hooks::manifest::Manifest;
+use crate::hooks::notes::Notes;
 use crate::hooks::place::{Stage, Target};
 use crate::hooks::reply::Answer;
+use crate::hooks::vouch::{Asking, Vouching};
 use crate::host::{HostSettings, Service};
 use crate::known_features::KnownFeatures;
 use crate::limits::Limits;
@@ -38,6 +41,7 @@ use crate::stanza_id::StanzaIds;
 use crate::store::Store;
 use crate::store::error::{Fault, StoreError};
 use crate::stream::management::Managed;
+use crate::stream::user_agent::UserAgent;
 use crate::trail::Kept;
 
 /// A running server.
@@ -288,7 +292,8 @@ pub struct Registry {
     pub(crate) before_login: Vec<(&'static str, Registering)>,
     pub(crate) described: Vec<(Target, Describing)>,
     pub(crate) chores: Vec<Chore>,
-
+    pub(crate) commands: Vec<Commanding>,
+    pub(crate) vouching: Vec<VouchingFor>,
     pub(crate) nonzas: Vec<(&'static str, &'static str, Hearing)>,
     pub(crate) inline: Vec<(&'static str, &'static str, Inlining)>,
     pub(crate) bound: Vec<Bounding>,
@@ -300,6 +305,7 @@ pub struct Registry {
     pub(crate) nestings: Vec<Nesting>,
     pub(crate) announcements: Vec<Announcing>,
     pub(crate) meetings: Vec<Meeting>,
+    pub(crate) logins: Vec<Greeting>,
     /// What modules keep in memory with each account.
     pub parts: Vec<PartSpec>,
 }
@@ -311,20 +317,31 @@ pub(crate) type Changing = Box<dyn Fn(&mut Change<'_>) + Send + Sync>;
 pub(crate) type Advertising = Box<dyn Fn(&mut Offering<'_>) + Send + Sync>;
 pub(crate) type Registering = Box<dyn Fn(BeforeLogin) -> Answer + Send + Sync>;
 pub(crate) type Chore = Box<dyn Fn(Arc<Server>, Arc<Host>) -> BoxFuture<'static, ()> + Send + Sync>;
+pub(crate) type VouchingFor = Box<dyn Fn(Asking) -> Vouching + Send + Sync>;
+pub(crate) type Allowing = Box<dyn Fn(&Host, &Jid) -> bool + Send + Sync>;
+pub(crate) type Executing = Box<dyn Fn(Request) -> Execution + Send + Sync>;
 pub(crate) type Describing = Box<dyn Fn(&mut Writer) + Send + Sync>;
 pub(crate) type Hearing = Box<dyn Fn(&Seat) + Send + Sync>;
 pub(crate) type Inlining = Box<dyn Fn(&mut Inline<'_>) + Send + Sync>;
+pub(crate) type Greeting = Box<dyn Fn(&Login<'_>) + Send + Sync>;
 pub(crate) type Bounding = Box<dyn Fn(Arc<Server>, Seat) -> Answer + Send + Sync>;
 pub(crate) type Judging = Box<dyn Fn(&Request) -> Standing + Send + Sync>;
 pub(crate) type Replacing = Box<dyn Fn(&Request) -> Option<Answer> + Send + Sync>;
 pub(crate) type Telling =
-    Box<dyn Fn(Told) -> BoxFuture<'static, Result<Vec<Kept>, StanzaError>> + Send + Sync>;
+    Box<dyn Fn(HostMessage) -> BoxFuture<'static, Result<Vec<Kept>, StanzaError>> + Send + Sync>;
 pub(crate) type Listing = Box<dyn Fn(&Listed<'_>, &mut Vec<Stanza>) + Send + Sync>;
 /// What is nested, and a number that changes when that does.
 pub(crate) type Nesting =
     (Box<dyn Fn() -> u64 + Send + Sync>, Box<dyn Fn(Target) -> Vec<Nested> + Send + Sync>);
 pub(crate) type Announcing = Box<dyn Fn(&Jid, bool) -> Option<String> + Send + Sync>;
 pub(crate) type Meeting = Box<dyn Fn(ComponentEvent) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// A command that a module offers.
+pub(crate) struct Commanding {
+    pub command: Command,
+    pub allow: Allowing,
+    pub execute: Executing,
+}
 
 /// What is asked, as modules registered it.
 #[derive(Eq, Hash, PartialEq)]
@@ -444,6 +461,18 @@ pub struct Inline<'a> {
     pub answer: &'a mut Writer,
 }
 
+/// A login by a client that says who it is (XEP-0388 §2.3); it has no resource yet.
+pub struct Login<'a> {
+    /// The server.
+    pub server: &'a Arc<Server>,
+    /// The account.
+    pub account: &'a Arc<Account>,
+    /// What the client tells of itself.
+    pub agent: &'a UserAgent,
+    /// With a token, not with the password (XEP-0484).
+    pub by_token: bool,
+}
+
 /// An IQ on a stream that is not logged in.
 pub struct BeforeLogin {
     /// The IQ, with one child.
@@ -454,6 +483,8 @@ pub struct BeforeLogin {
     pub server: Arc<Server>,
     /// Where the connection comes from.
     pub peer: IpAddr,
+    /// What modules remember of the stream.
+    pub notes: Arc<Notes>,
 }
 
 /// A component comes or goes.
@@ -481,7 +512,7 @@ pub enum Presence {
 }
 
 /// A message for a host itself.
-pub struct Told {
+pub struct HostMessage {
     /// The message, with `from` set.
     pub stanza: Stanza,
     /// The host.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use verona_xmpp::error::StanzaError;
+use verona_xmpp::error::{Condition, StanzaError};
 use verona_xmpp::jid::Jid;
 use verona_xmpp::stanza::Stanza;
 
@@ -203,6 +203,10 @@ pub(crate) fn passes(verdict: Verdict, stanza: &Stanza, trail: &mut Trail) -> bo
         Verdict::Drop => false,
         Verdict::Refuse(error) => {
             trail.bounce(stanza, &error);
+            false
+        }
+        Verdict::Absent => {
+            trail.bounce(stanza, &StanzaError::new(Condition::ServiceUnavailable));
             false
         }
     }

@@ -7,12 +7,16 @@ use verona_core::hooks::{
 use verona_core::server::Host;
 
 use crate::access::blocking::Blocking;
+use crate::archive::inbox::Inbox;
 use crate::archive::mam::Mam;
 use crate::components::delegation::Delegation;
 use crate::components::privilege::Privilege;
 use crate::devices::carbons::Carbons;
 use crate::devices::client_state::ClientState;
+use crate::devices::clients::Clients;
+use crate::devices::push::Push;
 use crate::entity::caps::Caps;
+use crate::entity::commands::Commands;
 use crate::entity::contact::Contact;
 use crate::entity::disco::Disco;
 use crate::entity::last_activity::LastActivity;
@@ -24,10 +28,12 @@ use crate::im::hints::Hints;
 use crate::im::message_ids::MessageIds;
 use crate::im::offline::Offline;
 use crate::im::private::Private;
-use crate::im::registration::Registration;
 use crate::im::roster::Roster;
 use crate::im::session::Session;
 use crate::im::vcard::VCard;
+use crate::registration::in_band::Registration;
+use crate::registration::invitations::Inviting;
+use crate::registration::preauth::Preauth;
 
 /// What an operator may set of a module.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +76,9 @@ modules! {
     LastActivity,
     Session,
     Registration,
+    Preauth,
+    Inviting,
+    Commands,
     StreamLimits,
     Time,
     Version,
@@ -81,10 +90,13 @@ modules! {
     Offline,
     Hints,
     Mam,
+    Inbox,
     Carbons,
     ClientState,
     Privilege,
     Delegation,
+    Push,
+    Clients,
 }
 
 /// Makes a host with all modules as they are by default.

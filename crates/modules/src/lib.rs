@@ -7,6 +7,7 @@ pub mod devices;
 pub mod entity;
 pub mod im;
 pub mod install;
+pub mod registration;
 
 #[cfg(test)]
 mod testing;

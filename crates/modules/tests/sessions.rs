@@ -1,13 +1,15 @@
 //! What sessions do when something is not as it should be: the store fails, the client is silent.
 
+use verona_core::server::{Identity, Policy, Server};
 use verona_modules::install;
 use verona_testkit::address::Address;
 use verona_testkit::client::Client;
-use verona_testkit::memory::Memory;
+use verona_testkit::memory::{Memory, settings};
 use verona_testkit::node::NS_CLIENT;
 use verona_testkit::place::Place;
 use verona_testkit::script::Setup;
 use verona_testkit::wire::PATIENCE;
+use verona_xmpp::jid::Jid;
 
 const NS_STANZAS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
 
@@ -71,6 +73,34 @@ async fn a_silent_client_is_asked_whether_it_is_there_and_no_other() {
     // Once is enough for as long again.
     server.probe_silent(now + limit + 20);
     assert_eq!(until_acknowledged(&mut client).await, 0, "it was asked a moment ago");
+}
+
+/// XEP-0198 §5 with XEP-0388 §2.3: who goes on with a session is known by it.
+#[tokio::test]
+async fn what_a_client_told_of_itself_lives_through_a_restart() {
+    let place = Memory::configured(Setup::default(), install::configured).expect("made");
+    let juliet = Address::parse("juliet@capulet.lit/balcony").expect("an address");
+    place.account(&juliet, PASSWORD).await.expect("made");
+    let link = place.connect(&juliet).await.expect("a pipe");
+    let mut client = Client::connect(link, &juliet, PATIENCE).await.expect("a stream");
+    let wishes = "<user-agent xmlns='urn:xmpp:sasl:2' id='d4565fa7-4d72-4749-b3d3-740edbf87770'>\
+                  <software>Balcony</software></user-agent><bind xmlns='urn:xmpp:bind:0'>\
+                  <enable xmlns='urn:xmpp:sm:3' resume='true'/></bind>";
+    client.log_in_at_once((PASSWORD, None), wishes).await.expect("logged in");
+
+    let before = &place.server;
+    before.suspend(PATIENCE).await.expect("written down");
+    let identity = Identity { epoch: 2, secret: before.secret, decoy: before.decoy.clone() };
+    let hosts = vec![install::host(settings("capulet.lit")).expect("a host")];
+    let after = Server::new(before.store.clone(), hosts, Policy::default(), identity);
+    assert_eq!(after.restore().await.expect("read"), 1);
+    let jid = Jid::parse("juliet@capulet.lit").expect("a JID");
+    let account = after.account(&jid).await.expect("read").expect("it is there");
+    let state = account.turn();
+    let agent = state.resources.first().and_then(|resource| resource.agent.as_deref());
+    let agent = agent.expect("it was told");
+    assert_eq!(agent.id.as_deref(), Some("d4565fa7-4d72-4749-b3d3-740edbf87770"));
+    assert_eq!((agent.software.as_deref(), agent.device.as_deref()), (Some("Balcony"), None));
 }
 
 /// How much comes before the answer to a request for an acknowledgement, which is no stanza and makes

@@ -100,6 +100,11 @@ impl Assembly {
         }
     }
 
+    /// Where everything durable is.
+    pub fn store(&self) -> Arc<dyn Store> {
+        self.server.store.clone()
+    }
+
     /// Whether somebody has an account.
     pub async fn has_accounts(&self) -> Result<bool, String> {
         let first = self.server.store.owners(ACCOUNTS, None, 1).await;

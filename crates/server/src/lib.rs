@@ -1,4 +1,4 @@
-//! The one binary: serve, account, check.
+//! The one binary: serve, account, invite, check.
 
 pub mod accounts;
 pub mod assembly;
@@ -7,6 +7,7 @@ pub mod check;
 pub mod command;
 pub mod config;
 pub mod control;
+pub mod invitations;
 pub mod logging;
 pub mod process;
 pub mod serve;

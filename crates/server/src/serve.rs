@@ -18,6 +18,7 @@ use crate::command::failure::Failure;
 use crate::config::load::Config;
 use crate::control::listener::{Control, ControlSocket};
 use crate::control::protocol::{Answer, Request, Status};
+use crate::invitations::book::Book;
 use crate::process::{self, Stage};
 use crate::settings::{MODULES, sites};
 use crate::{logging, storage};
@@ -242,6 +243,13 @@ impl Control for Shell {
                     Ok(reply) => Answer::Account { reply },
                     Err(error) => Answer::Refused { message: error.to_string() },
                 },
+                Request::Invite { request } => {
+                    let config = self.config.load_full();
+                    match Book::of(&config, self.assembly.store()).perform(request).await {
+                        Ok(reply) => Answer::Invite { reply },
+                        Err(error) => Answer::Refused { message: error.to_string() },
+                    }
+                }
             }
         })
     }

@@ -1,8 +1,9 @@
 //! What the config means to the core.
 
 use verona_core::component::settings::ComponentSettings;
-use verona_core::hooks::{ConfigError, HostSettings, Sections, Settings};
+use verona_core::hooks::{ConfigError, HostSettings, Module, Sections, Settings};
 use verona_core::server::{Host, Policy};
+use verona_modules::registration::invitations::Inviting;
 use verona_transports::tls::certificates::Site;
 
 use crate::config::load::Config;
@@ -69,6 +70,13 @@ pub fn components(config: &Config) -> Vec<ComponentSettings> {
         rate_stanzas_per_sec: component.rate_stanzas_per_sec,
     });
     each.collect()
+}
+
+/// Days for which an invitation is good.
+pub fn invitation_days(config: &Config) -> Result<u64, String> {
+    let name = <Inviting as Module>::MANIFEST.name;
+    let read = Tables(config).read::<<Inviting as Module>::Config>(name);
+    read.map(|section| section.days).map_err(|problem| problem.to_string())
 }
 
 /// What holds for all streams.

@@ -134,6 +134,71 @@ fn accounts_are_made_without_and_with_a_running_server() {
 }
 
 #[test]
+fn invitations_are_made_listed_and_taken_back_without_and_with_a_running_server() {
+    let invited = CONFIG.replace("[listen]", "registration = \"invite\"\n[listen]");
+    let site = Site::new(&format!("{invited}\n[modules.invitations]\ndays = 2\n"));
+    site.said("account add romeo@montague.lit --password-stdin", "Wherefore\n");
+    let made = |line: &str| {
+        let json = site.said(&format!("invite --json {line}"), "");
+        serde_json::from_str::<serde_json::Value>(&json).expect("JSON")
+    };
+    let days = |made: &serde_json::Value| {
+        let day = |key: &str| made[key].as_str().expect("a time")[..10].to_owned();
+        (day("made"), day("expires"))
+    };
+    let first = made("--name mercutio --contact romeo@montague.lit --expires 3d");
+    let link = first["link"].as_str().expect("a link");
+    let token = link.strip_prefix("xmpp:mercutio@montague.lit?register;preauth=").expect("a token");
+    assert!(token.len() >= 32 && token.bytes().all(|b| b.is_ascii_alphanumeric()), "{token}");
+    assert_ne!(days(&first).0, days(&first).1);
+
+    let running = site.serve();
+    let text = site.said("invite --qr --host montague.lit", "");
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("xmpp:montague.lit?register;preauth="), "{text}");
+    assert!(lines.len() > 15 && lines[3].contains('█'), "{text}");
+    assert!(lines[lines.len() - 1].starts_with("good for one account until "), "{text}");
+    // Without a terminal there is no code for cameras.
+    assert_eq!(site.said("invite", "").lines().count(), 2);
+
+    let listed = site.said("invite --list", "");
+    assert_eq!(listed.lines().count(), 3, "{listed}");
+    assert!(!listed.contains(token), "{listed}");
+    let line = listed.lines().find(|line| line.contains("mercutio")).expect("listed");
+    let id = first["id"].as_str().expect("an id");
+    assert!(line.starts_with(id), "{line}");
+    assert!(line.ends_with("the account mercutio@montague.lit with romeo@montague.lit"), "{line}");
+    assert_eq!(site.said(&format!("invite --revoke {id}"), ""), format!("{id}: taken back\n"));
+    let told = site.refused(&format!("invite --revoke {id}"), 1);
+    assert!(told.contains("montague.lit has no open invitation"), "{told}");
+    drop(running);
+
+    let json = site.said("invite --list --json", "");
+    let lines: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(lines.as_array().map(Vec::len), Some(2));
+    for (line, code, why) in [
+        ("invite --name romeo", 1, "this name is taken"),
+        ("invite --name a@b", 1, "cannot be the name of an account"),
+        ("invite --contact benvolio@montague.lit", 1, "there is no account benvolio@montague.lit"),
+        ("invite --host capulet.lit", 1, "capulet.lit is not served here"),
+        ("invite --expires 400d", 1, "at most 365 days"),
+        ("invite --expires soon", 2, "write it as 90m, 12h or 5d"),
+    ] {
+        let told = site.refused(line, code);
+        assert!(told.contains(why), "{line}: {told}");
+    }
+}
+
+#[test]
+fn an_invitation_that_would_open_nothing_is_not_made() {
+    let site = Site::new(CONFIG);
+    let told = site.refused("invite", 1);
+    assert!(told.contains("set registration = \"invite\" in its [[host]] section"), "{told}");
+    let site = Site::new(&format!("{CONFIG}\n[modules.invitations]\ndays = 0\n"));
+    assert!(site.refused("serve", 1).contains("must be from 1 to 365"));
+}
+
+#[test]
 fn the_first_start_tells_what_listens_where_and_how_to_begin() {
     let site = Site::new(CONFIG);
     let log = || fs::read_to_string(site.dir.join("log")).expect("a log");

@@ -215,6 +215,15 @@ impl Store for Faulty {
         self.ask(self.inner.record(log, owner, seq))
     }
 
+    fn peers<'a>(
+        &'a self,
+        log: Table,
+        owner: &'a Owner,
+        flags_any: u32,
+    ) -> Answer<'a, Vec<(Arc<str>, Seq)>> {
+        self.ask(self.inner.peers(log, owner, flags_any))
+    }
+
     fn last_seq<'a>(&'a self, log: Table, owner: &'a Owner) -> Answer<'a, Seq> {
         self.ask(self.inner.last_seq(log, owner))
     }

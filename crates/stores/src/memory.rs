@@ -134,6 +134,21 @@ impl Store for Memory {
         })
     }
 
+    fn peers<'a>(
+        &'a self,
+        log: Table,
+        owner: &'a Owner,
+        flags_any: u32,
+    ) -> Answer<'a, Vec<(Arc<str>, Seq)>> {
+        self.ask(|inner| {
+            let slice = Slice { flags_any, ..Slice::default() };
+            let records = inner.shelf(log, owner).into_iter().flat_map(|of| of.records.values());
+            let meant = records.filter(|record| selects(&slice, record));
+            let lasts: BTreeMap<_, _> = meant.map(|of| (of.peer.clone(), of.seq)).collect();
+            lasts.into_iter().collect()
+        })
+    }
+
     fn record<'a>(&'a self, log: Table, owner: &'a Owner, seq: Seq) -> Answer<'a, Option<Record>> {
         self.ask(|inner| inner.shelf(log, owner)?.records.get(&seq).cloned())
     }

@@ -16,6 +16,7 @@ use crate::wire::{Trouble, Wire};
 const NS_BIND: &str = "urn:ietf:params:xml:ns:xmpp-bind";
 const NS_BIND2: &str = "urn:xmpp:bind:0";
 const NS_SM: &str = "urn:xmpp:sm:3";
+const NS_SASL2: &str = "urn:xmpp:sasl:2";
 const NS_PING: &str = "urn:xmpp:ping";
 const NS_REGISTER: &str = "jabber:iq:register";
 
@@ -115,6 +116,10 @@ impl Client {
             }
             Err(trouble) => return Err(trouble),
         };
+        if success.is("continue", NS_SASL2) {
+            self.inbox.push_back(success);
+            return Ok(());
+        }
         self.authenticated = true;
         let resumed = success.child("resumed", NS_SM).is_some();
         self.bound = resumed || success.child("bound", NS_BIND2).is_some();

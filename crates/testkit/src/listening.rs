@@ -33,6 +33,7 @@ impl Place for Listening {
     fn suits(&self, setup: &Setup) -> Result<(), String> {
         match setup.config.is_empty()
             && setup.components.is_empty()
+            && setup.admins.is_empty()
             && matches!(setup.registration.as_deref(), None | Some("open"))
         {
             true => Ok(()),

@@ -67,7 +67,12 @@ impl Memory {
             Some("invite") => Registration::Invite,
             _ => Registration::Open,
         };
-        let host = |domain: &&str| make(HostSettings { registration, ..settings(domain) }, &tables);
+        let host = |domain: &&str| {
+            let admins = setup.admins_of(domain).map(|jid| Jid::parse(jid));
+            let admins: Result<Vec<Jid>, _> = admins.collect();
+            let admins = admins.map_err(|error| error.to_string())?;
+            make(HostSettings { registration, admins, ..settings(domain) }, &tables)
+        };
         let hosts: Result<Vec<Host>, String> = HOSTS.iter().map(host).collect();
         let memory = Self { setup, ..Self::new(hosts?)? };
         let components = memory.setup.components.iter().map(component).collect::<Result<_, _>>()?;

@@ -5,6 +5,7 @@
 //! ```text
 //! # A comment.
 //! registration closed                 what the server must be like: closed, invite or open
+//! admin juliet@capulet.lit            who administers the host
 //! config                              more of it: lines of its configuration file
 //!     [modules.mam]
 //!     retention_days = 1
@@ -49,6 +50,7 @@ use std::fmt;
 
 use crate::address::Address;
 use crate::node::{Content, NS_CLIENT, Node};
+use crate::place::HOSTS;
 use crate::reader::parse_elements;
 use crate::script::{Act, Character, Script, Step};
 use crate::template::{AND_MORE, ANY_ORDER, MAYBE, Template};
@@ -198,9 +200,20 @@ impl Parser {
         match name {
             "config" => self.script.setup.config.push_str(&(statement.block.join("\n") + "\n")),
             "registration" => self.registration(phrase)?,
+            "admin" => self.admin(phrase)?,
             _ => self.about(name, phrase, statement)?,
         }
         Ok(())
+    }
+
+    fn admin(&mut self, jid: &str) -> Result<(), Wrong> {
+        match jid.split_once('@') {
+            Some((local, domain)) if !local.is_empty() && HOSTS.contains(&domain) => {
+                self.script.setup.admins.push(jid.to_owned());
+                Ok(())
+            }
+            _ => Err(format!("admin is a bare JID at one of {}", HOSTS.join(", ")).into()),
+        }
     }
 
     fn registration(&mut self, word: &str) -> Result<(), Wrong> {
@@ -505,6 +518,10 @@ mod tests {
     fn the_setup_is_for_the_server() {
         let script =
             Script::parse("registration closed\nconfig\n    [limits]\n    x = 1\n").unwrap();
+        let admins = Script::parse("admin juliet@capulet.lit").unwrap().setup;
+        assert!(!admins.is_plain());
+        assert_eq!(admins.admins_of("capulet.lit").collect::<Vec<_>>(), ["juliet@capulet.lit"]);
+        assert_eq!(admins.admins_of("montague.lit").count(), 0);
         assert_eq!(script.setup.registration.as_deref(), Some("closed"));
         assert_eq!(script.setup.config, "[limits]\nx = 1\n");
         assert!(!script.setup.is_plain());
@@ -542,6 +559,8 @@ mod tests {
             ("romeo sees stream error", 1, "which stream error?"),
             ("romeo comes online with priority 200", 1, "-128 to 127"),
             ("registration perhaps", 1, "one of closed"),
+            ("admin juliet", 1, "admin is a bare JID"),
+            ("admin juliet@verona.lit", 1, "admin is a bare JID at one of capulet.lit"),
             ("romeo logs in\nromeo is romeo@capulet.lit/x", 2, "known already"),
         ];
         for (text, line, what) in wrong {

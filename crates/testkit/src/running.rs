@@ -139,6 +139,11 @@ impl RunningServer {
         }
     }
 
+    /// All that the server has logged since it was started.
+    pub fn whole_log(&self) -> String {
+        fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
     fn stop(&mut self) {
         let pid = Pid::from_child(&self.child);
         let deadline = Instant::now() + STOP_WAIT;
@@ -219,8 +224,12 @@ fn config(wanted: &Wanted, dir: &Path, [c2s, c2s_tls, component]: [SocketAddr; 3
     let registration = wanted.setup.registration.as_deref();
     let registration = registration.map(|word| format!("registration = {word:?}\n"));
     for host in HOSTS {
-        let _ =
-            write!(text, "[[host]]\ndomain = {host:?}\n{}", registration.as_deref().unwrap_or(""));
+        let admins: Vec<&String> = wanted.setup.admins_of(host).collect();
+        let registration = registration.as_deref().unwrap_or("");
+        let _ = write!(text, "[[host]]\ndomain = {host:?}\n{registration}");
+        if !admins.is_empty() {
+            let _ = writeln!(text, "admins = {admins:?}");
+        }
     }
     let _ = writeln!(text, "[storage]\nurl = {:?}", wanted.storage);
     let components = &wanted.setup.components;

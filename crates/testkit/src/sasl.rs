@@ -64,7 +64,12 @@ pub async fn authenticate_at_once(
     let data = STANDARD.encode(&proof.response);
     let response = format!("<response xmlns='{NS_SASL2}'>{data}</response>");
     wire.send(response.as_bytes()).await?;
-    let mut success = part(wire, "success", NS_SASL2).await?;
+    // XEP-0388 §2.6.3: a login that is to go on with a task is as good, so far.
+    let mut success = match wire.element("the outcome of the login").await? {
+        node if node.is("continue", NS_SASL2) || node.is("success", NS_SASL2) => node,
+        node if node.is("failure", NS_SASL2) => return Err(Trouble::Refused(Box::new(node))),
+        node => return Err(Trouble::Unexpected("<success/> of SASL".to_owned(), Box::new(node))),
+    };
     let last = success.child("additional-data", NS_SASL2).map(Node::text).unwrap_or_default();
     proof.check(&decode(&last)?)?;
     without_data(&mut success);

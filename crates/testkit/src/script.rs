@@ -24,6 +24,8 @@ pub struct Script {
 pub struct Setup {
     /// Who may make an account (`closed`, `invite`, `open`), if it matters.
     pub registration: Option<String>,
+    /// Bare JIDs of those who administer the host that they name.
+    pub admins: Vec<String>,
     /// Lines of TOML to be added to the configuration.
     pub config: String,
     /// The domains of components, as they stand in the configuration, and how many connections each
@@ -32,6 +34,11 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// Those who administer a host.
+    pub fn admins_of(&self, host: &str) -> impl Iterator<Item = &String> {
+        self.admins.iter().filter(move |jid| jid.ends_with(&format!("@{host}")))
+    }
+
     /// Tells whether the script is content with the usual server.
     pub fn is_plain(&self) -> bool {
         *self == Self::default()

@@ -36,6 +36,8 @@ pub const SM: &str = "urn:xmpp:sm:3";
 pub const ROSTER: &str = "jabber:iq:roster";
 /// Server dialback (XEP-0220 §2).
 pub const DIALBACK: &str = "jabber:server:dialback";
+/// Ad-hoc commands (XEP-0050).
+pub const COMMANDS: &str = "http://jabber.org/protocol/commands";
 /// What an entity is and can do (XEP-0030 §3).
 pub const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
 /// What belongs to an entity (XEP-0030 §4).

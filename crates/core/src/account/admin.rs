@@ -12,12 +12,17 @@ use zeroize::Zeroizing;
 use crate::account::Account;
 use crate::account::credentials::{ACCOUNTS, Record};
 use crate::account::transition::Act;
+use crate::link::Link;
 use crate::mailbox::Order;
 use crate::server::{Host, Seat, Server};
 use crate::store::batch::{Batch, Write};
 use crate::store::error::StoreError;
-use crate::store::shape::Owner;
+use crate::store::shape::{Owner, Table};
 use crate::trail::{Step, Trail};
+
+/// When the account's password was last changed, in microseconds since the epoch, as decimal text; not
+/// there when that never was. Who has proven a password before has not proven this one.
+pub const PASSWORD_CHANGED: Table = Table::value("account.password_changed");
 
 /// Why an account was not made, changed or removed.
 #[derive(Clone, Debug)]
@@ -84,12 +89,27 @@ pub fn address(host: &Host, name: &str) -> Result<Jid, Refusal> {
     if jid.local().is_some_and(same_for_stringprep) { Ok(jid) } else { Err(Refusal::Name) }
 }
 
+/// An account that is about to be made.
+pub struct Founding {
+    jid: Jid,
+    record: Record,
+}
+
 /// Makes an account. It is durable when this returns; of several at once exactly one succeeds.
 pub async fn create(
     server: &Server,
     jid: &Jid,
     password: Zeroizing<String>,
 ) -> Result<(), Refusal> {
+    prepare(server, jid, password).await?.found(server, Batch::new()).await
+}
+
+/// Does what takes long, so that nobody has to wait for it when the account is made.
+pub async fn prepare(
+    server: &Server,
+    jid: &Jid,
+    password: Zeroizing<String>,
+) -> Result<Founding, Refusal> {
     let host = server.host(jid.domain()).ok_or(Refusal::Domain)?;
     let jid = address(&host, jid.local().ok_or(Refusal::Name)?)?;
     // Looked at before the hashing, which is expensive, and again when nobody else can make it.
@@ -99,16 +119,23 @@ pub async fn create(
     let credentials = hash(server, &host, password).await?;
     let created_micros = server.clock.now_micros();
     let record = Record { disabled: false, created_micros, credentials };
-    let _name = server.directory.hold(jid.as_str()).await;
-    if exists(server, &jid).await? {
-        return Err(Refusal::Exists);
+    Ok(Founding { jid, record })
+}
+
+impl Founding {
+    /// Makes the account; these writes become durable with it, or fail with it.
+    pub async fn found(self, server: &Server, mut also: Batch) -> Result<(), Refusal> {
+        let Self { jid, record } = self;
+        let _name = server.directory.hold(jid.as_str()).await;
+        if exists(server, &jid).await? {
+            return Err(Refusal::Exists);
+        }
+        also.put(ACCOUNTS, &owner(&jid), "", record.encode());
+        server.store.room().await;
+        server.store.submit(also).await?;
+        tracing::info!(account = %jid, "account made");
+        Ok(())
     }
-    let mut batch = Batch::new();
-    batch.put(ACCOUNTS, &owner(&jid), "", record.encode());
-    server.store.room().await;
-    server.store.submit(batch).await?;
-    tracing::info!(account = %jid, "account made");
-    Ok(())
 }
 
 /// Gives an account another password. Its sessions go on.
@@ -119,14 +146,19 @@ pub async fn set_password(
 ) -> Result<(), Refusal> {
     let host = server.host(jid.domain()).ok_or(Refusal::Domain)?;
     let credentials = hash(server, &host, password).await?;
-    change(server, jid, |record| record.credentials = credentials).await?;
+    let changed = server.clock.now_micros().to_string();
+    change(server, jid, |record, batch, owner| {
+        record.credentials = credentials;
+        batch.put(PASSWORD_CHANGED, owner, "", changed);
+    })
+    .await?;
     tracing::info!(account = %jid, "password changed");
     Ok(())
 }
 
 /// Lets nobody log in to an account, and ends its sessions; or takes that back.
 pub async fn set_disabled(server: &Arc<Server>, jid: &Jid, disabled: bool) -> Result<(), Refusal> {
-    let account = change(server, jid, |record| record.disabled = disabled).await?;
+    let account = change(server, jid, |record, _, _| record.disabled = disabled).await?;
     // Who has proven the password just now is stopped at binding.
     account.turn().disabled = disabled;
     if disabled {
@@ -139,7 +171,7 @@ pub async fn set_disabled(server: &Arc<Server>, jid: &Jid, disabled: bool) -> Re
 async fn change(
     server: &Server,
     jid: &Jid,
-    change: impl FnOnce(&mut Record),
+    change: impl FnOnce(&mut Record, &mut Batch, &Owner),
 ) -> Result<Arc<Account>, Refusal> {
     let account = server.account(jid).await?.ok_or(Refusal::Absent)?;
     {
@@ -149,8 +181,8 @@ async fn change(
         }
         let record = account.turn().record.as_deref().and_then(Record::decode);
         let mut record = record.ok_or(Refusal::Absent)?;
-        change(&mut record);
         let mut batch = Batch::new();
+        change(&mut record, &mut batch, &account.owner);
         let encoded = record.encode();
         batch.put(ACCOUNTS, &account.owner, "", encoded.clone());
         edit.commit(batch).await?;
@@ -198,10 +230,20 @@ pub async fn remove(server: &Arc<Server>, jid: &Jid, done: impl FnOnce()) -> Res
 async fn end_sessions(server: &Arc<Server>, account: &Account, why: &'static str) {
     let links: Vec<_> = account.turn().resources.iter().map(|of| of.link.clone()).collect();
     for link in links {
-        let error = StreamError::new(StreamCondition::NotAuthorized).text(why);
-        link.mailbox.order(Order::End(error));
-        server.end_sleeper(&account.owner, &link).await;
+        end_session(server, account, &link, why).await;
     }
+}
+
+/// Ends one session of an account that may no longer be here.
+pub async fn end_session(
+    server: &Arc<Server>,
+    account: &Account,
+    link: &Arc<Link>,
+    why: &'static str,
+) {
+    let error = StreamError::new(StreamCondition::NotAuthorized).text(why);
+    link.mailbox.order(Order::End(error));
+    server.end_sleeper(&account.owner, link).await;
 }
 
 /// Resources leave while their subscribers may still hear of it (RFC 6121 §2.5.2), then the

@@ -174,7 +174,10 @@ async fn read_on(server: &Arc<Server>, seat: &Seat, given: &mut Given) -> bool {
     let page = match server.store.page(LOG, &seat.account.owner, &slice).await {
         Ok(page) => page,
         Err(error) => {
-            tracing::error!(account = %seat.account.jid, %error, "cannot read what waits");
+            tracing::error!(
+                stream = %seat.link.stream(), account = %seat.link.account(), %error,
+                "cannot read what waits"
+            );
             return false;
         }
     };

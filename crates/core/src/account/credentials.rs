@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use verona_xmpp::jid::Jid;
 use verona_xmpp::sasl::credentials::Credentials;
+use verona_xmpp::sasl::hash::Hash;
 
 use crate::store::Store;
 use crate::store::error::{Fault, StoreError};
@@ -10,6 +11,9 @@ use crate::store::shape::{Owner, Table};
 
 /// One value per account; that it is there is what makes an account.
 pub const ACCOUNTS: Table = Table::value("account");
+
+/// Bytes of all that is kept of a password that was made here.
+const USUAL_BYTES: usize = 299;
 
 /// What is kept of an account itself.
 #[derive(Clone)]
@@ -41,6 +45,16 @@ impl Record {
             credentials: Credentials::decode(rest).ok()?,
         })
     }
+}
+
+/// A hash of all that is kept of a password: another one means another password, or other keys.
+pub fn fingerprint(credentials: &Credentials) -> Vec<u8> {
+    Hash::Sha256.digest(&credentials.encode()).as_ref().to_vec()
+}
+
+/// What fits no keys, and takes as long as a fingerprint does.
+pub fn no_fingerprint() -> Vec<u8> {
+    Hash::Sha256.digest(&[0; USUAL_BYTES]).as_ref().to_vec()
 }
 
 impl std::fmt::Debug for Record {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use verona_xmpp::stanza::Stanza;
 
 use crate::account::Account;
-use crate::account::log::{ARCHIVE, LOG, OFFLINE, OUTBOUND};
+use crate::account::log::{ARCHIVE, LOG, OFFLINE, OUTBOUND, RECEIVED, SENT};
 use crate::account::state::State;
 use crate::hooks::decision::{Direction, Keep};
 use crate::link::Link;
@@ -43,6 +43,10 @@ pub fn append(
     }
     if direction == Direction::Outbound {
         flags |= OUTBOUND;
+    }
+    if keep.archive && keep.instant {
+        let own = stanza.from().is_none_or(|from| from.same_bare(&account.jid));
+        flags |= if own { SENT } else { RECEIVED };
     }
     let record = Record {
         seq,

@@ -21,6 +21,10 @@ pub const OFFLINE: u32 = 1;
 pub const ARCHIVE: u32 = 2;
 /// The account sent it; else it received it.
 pub const OUTBOUND: u32 = 4;
+/// The record is in the archive, and is somebody's words to the account: it is read or unread.
+pub const RECEIVED: u32 = 8;
+/// The record is in the archive, and is the account's own words: all before it was read.
+pub const SENT: u32 = 16;
 
 /// How many messages wait for an account, about how many bytes they have, and the first of them.
 pub async fn waiting(owner: &Owner, store: &dyn Store) -> Result<(u64, u64, Seq), StoreError> {

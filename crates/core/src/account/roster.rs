@@ -107,7 +107,7 @@ impl Roster {
                     (Ok(contact), Some(item)) => {
                         roster.contacts.insert(contact, item);
                     }
-                    _ => tracing::error!(key = %entry.key, "unreadable roster entry left out"),
+                    _ => tracing::error!(key = ?entry.key, "unreadable roster entry left out"),
                 }
             }
         }

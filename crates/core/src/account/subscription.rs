@@ -10,10 +10,12 @@ use verona_xmpp::ns;
 use verona_xmpp::stanza::Stanza;
 
 use crate::account::Account;
+use crate::account::edit::Edit;
 use crate::account::presence;
 use crate::account::roster::Item;
 use crate::account::state::State;
 use crate::account::transition::{self, Act};
+use crate::hooks::vouch::{Asking, Voucher};
 use crate::limits::{
     PENDING_REQUEST_BYTES_MAX, PENDING_REQUESTS_MAX, ROSTER_BYTES_MAX, ROSTER_ITEMS_MAX,
 };
@@ -81,6 +83,12 @@ pub async fn receive(
 ) -> Result<Vec<Stanza>, StanzaError> {
     let Some(contact) = stanza.from().map(Jid::bare) else { return Ok(Vec::new()) };
     let edit = account.edit(server).await;
+    if act == Act::Subscribe
+        && let Some(voucher) = vouched(server, account, &contact, &stanza).await
+    {
+        let seat = (&edit, &**account);
+        return welcome(server, seat, (&contact, stanza.id_raw()), voucher).await;
+    }
     let (step, before, batch) = {
         let state = account.turn();
         let before = state.roster.contact(&contact).cloned().unwrap_or_default();
@@ -118,6 +126,103 @@ pub async fn receive(
         }
     }
     Ok(sends)
+}
+
+/// Whether a module vouches for who asks; not where there is nothing to be granted, or no room.
+async fn vouched(
+    server: &Server,
+    account: &Arc<Account>,
+    contact: &Jid,
+    stanza: &Stanza,
+) -> Option<Voucher> {
+    {
+        let state = account.turn();
+        let before = state.roster.contact(contact);
+        let has = before.is_some_and(|item| item.subscription.has_from() || item.approved);
+        if has || (before.is_none() && state.roster.len() >= ROSTER_ITEMS_MAX) {
+            return None;
+        }
+    }
+    let host = server.host(account.jid.domain())?;
+    let registry = Arc::clone(&host.registry());
+    let asking = || Asking {
+        account: account.clone(),
+        request: stanza.clone(),
+        store: server.store.clone(),
+        now_micros: server.clock.now_micros(),
+    };
+    registry.vouch(asking).await
+}
+
+/// XEP-0379 §3.5: who is vouched for is approved, added to the roster and asked back.
+async fn welcome(
+    server: &Server,
+    (edit, account): (&Edit<'_>, &Account),
+    (contact, id): (&Jid, Option<&str>),
+    voucher: Voucher,
+) -> Result<Vec<Stanza>, StanzaError> {
+    let Voucher { writes: mut batch, held } = voucher;
+    let item = {
+        let state = account.turn();
+        let before = state.roster.contact(contact).cloned().unwrap_or_default();
+        let item = transition::welcomed(&before);
+        state.roster.plan(&account.owner, contact, Some(&item), &mut batch);
+        item
+    };
+    edit.commit(batch).await?;
+    drop(held);
+    let asks = item.ask;
+    let mut state = account.turn();
+    state.roster.apply(contact, Some(item));
+    let mut sends = Vec::new();
+    push(server, account, &state, contact, &mut sends);
+    sends.push(act_stanza(Act::Subscribed, &account.jid, contact, id));
+    presence::show_to(&state, contact, &mut sends);
+    if asks {
+        sends.push(act_stanza(Act::Subscribe, &account.jid, contact, None));
+    }
+    Ok(sends)
+}
+
+/// A contact that an account gets together with something else that must be durable.
+pub struct NewContact<'a> {
+    _edit: Edit<'a>,
+    server: &'a Server,
+    account: &'a Account,
+    contact: Jid,
+    item: Item,
+}
+
+impl<'a> NewContact<'a> {
+    /// Puts a mutual subscription with a contact into a batch. None when the account is gone, or
+    /// can have no more contacts.
+    pub async fn plan(
+        server: &'a Server,
+        account: &'a Account,
+        contact: &Jid,
+        batch: &mut Batch,
+    ) -> Option<Self> {
+        let edit = account.edit(server).await;
+        let state = account.turn();
+        let before = state.roster.contact(contact).cloned();
+        if state.gone || (before.is_none() && state.roster.len() >= ROSTER_ITEMS_MAX) {
+            return None;
+        }
+        let item = transition::befriended(&before.unwrap_or_default());
+        state.roster.plan(&account.owner, contact, Some(&item), batch);
+        drop(state);
+        Some(Self { _edit: edit, server, account, contact: contact.clone(), item })
+    }
+
+    /// The batch is durable: the account's resources hear of the contact (RFC 6121 §2.1.6). Returns
+    /// what is to be routed.
+    pub fn apply(self) -> Vec<Stanza> {
+        let mut state = self.account.turn();
+        state.roster.apply(&self.contact, Some(self.item));
+        let mut sends = Vec::new();
+        push(self.server, self.account, &state, &self.contact, &mut sends);
+        sends
+    }
 }
 
 /// A client adds or changes an item (RFC 6121 §2.3.2, §2.4.2). Only name and groups of `wanted`

@@ -154,6 +154,30 @@ pub fn inbound(act: Act, before: &Item, stanza: &str) -> Inbound {
     Inbound { item, deliver, reply }
 }
 
+/// XEP-0379 §3.5: a contact that the account has invited asks, which is granted, and asked back.
+pub fn welcomed(before: &Item) -> Item {
+    Item {
+        listed: true,
+        subscription: Subscription::of(before.subscription.has_to(), true),
+        ask: before.ask || !before.subscription.has_to(),
+        approved: false,
+        request: None,
+        ..before.clone()
+    }
+}
+
+/// Two accounts are made contacts of each other by who keeps both: nothing is left to be asked.
+pub fn befriended(before: &Item) -> Item {
+    Item {
+        listed: true,
+        subscription: Subscription::Both,
+        ask: false,
+        approved: false,
+        request: None,
+        ..before.clone()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -342,5 +366,16 @@ mod tests {
         assert!(!answered.item.approved);
         let taken_back = outbound(Act::Unsubscribed, &approved);
         assert!(!taken_back.item.approved && !taken_back.route);
+    }
+
+    #[test]
+    fn who_was_invited_waits_for_nothing_but_the_own_approval() {
+        for state in STATES {
+            let after = welcomed(&item(state));
+            let to = after.subscription.has_to();
+            assert!(after.subscription.has_from() && after.request.is_none(), "{state}");
+            assert!(after.ask || to, "{state}");
+            assert_eq!(name(&befriended(&item(state))), "Both", "{state}");
+        }
     }
 }

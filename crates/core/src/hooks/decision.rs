@@ -34,6 +34,8 @@ pub enum Verdict {
     Drop,
     /// The stanza ends here with this error to its sender; in silence where an error is not due.
     Refuse(StanzaError),
+    /// The stanza is answered as if there were no such account.
+    Absent,
 }
 
 /// Why a message is kept in the account's log; none of them: it is not kept.
@@ -43,6 +45,8 @@ pub struct Keep {
     pub offline: bool,
     /// It belongs into the archive.
     pub archive: bool,
+    /// In the archive it counts as words, not as something beside them (XEP-0430 §4).
+    pub instant: bool,
 }
 
 /// Where an inbound stanza goes.

@@ -12,12 +12,15 @@ use verona_xmpp::jid::Jid;
 use verona_xmpp::stanza::{IqType, Kind, Stanza};
 
 use crate::account::state::{Part, PartSpec};
+use crate::hooks::command::{Command, Execution, Outcome};
 use crate::hooks::decision::{Direction, Phase, Standing, Verdict};
 use crate::hooks::place::{Stage, Target};
 use crate::hooks::reply::{Answer, IqResult};
+use crate::hooks::vouch::{Asking, Voucher};
 use crate::server::{
-    Answering, BeforeLogin, Bounding, Change, ComponentEvent, Host, Inline, Key, Listed, Nested,
-    Offering, Passage, Registering, Registry, Request, Seat, Server, Telling, Told,
+    Answering, BeforeLogin, Bounding, Change, Commanding, ComponentEvent, Host, HostMessage,
+    Inline, Key, Listed, Login, Nested, Offering, Passage, Registering, Registry, Request, Seat,
+    Server, Telling,
 };
 use crate::store::shape::Table;
 use crate::trail::Kept;
@@ -146,6 +149,34 @@ impl<'a, M: Send + Sync + 'static> Hooks<'a, M> {
             .push(Box::new(move |server, host| Box::pin(chore(module.clone(), server, host))));
     }
 
+    /// Offers a command of the host (XEP-0050) to those whom `allow` names.
+    pub fn command<F>(
+        &mut self,
+        command: Command,
+        allow: fn(&M, &Host, &Jid) -> bool,
+        execute: fn(Arc<M>, Request) -> F,
+    ) where
+        F: Future<Output = Result<Outcome, StanzaError>> + Send + 'static,
+    {
+        let (asked, module) = (self.module.clone(), self.module.clone());
+        self.registry.commands.push(Commanding {
+            command,
+            allow: Box::new(move |host, jid| allow(&asked, host, jid)),
+            execute: Box::new(move |request| Box::pin(execute(module.clone(), request))),
+        });
+    }
+
+    /// May vouch for who asks an account for a subscription (RFC 6121 §3.1.3).
+    pub fn vouch<F>(&mut self, vouch: fn(Arc<M>, Asking) -> F)
+    where
+        F: Future<Output = Option<Voucher>> + Send + 'static,
+    {
+        let module = self.module.clone();
+        self.registry
+            .vouching
+            .push(Box::new(move |asking| Box::pin(vouch(module.clone(), asking))));
+    }
+
     /// Adds identities or forms to the answer to disco#info (XEP-0030 §3.1, XEP-0128 §2).
     pub fn describe(&mut self, target: Target, write: fn(&M, &mut Writer)) {
         let module = self.module.clone();
@@ -194,8 +225,12 @@ impl<'a, M: Send + Sync + 'static> Hooks<'a, M> {
     }
 
     /// Takes messages to the host that have this child. An error goes back to who sent it.
-    pub fn told<F>(&mut self, ns: &'static str, name: &'static str, hear: fn(Arc<M>, Told) -> F)
-    where
+    pub fn told<F>(
+        &mut self,
+        ns: &'static str,
+        name: &'static str,
+        hear: fn(Arc<M>, HostMessage) -> F,
+    ) where
         F: Future<Output = Result<Vec<Kept>, StanzaError>> + Send + 'static,
     {
         let module = self.module.clone();
@@ -244,6 +279,12 @@ impl<'a, M: Send + Sync + 'static> Hooks<'a, M> {
         self.registry.meetings.push(Box::new(boxed));
     }
 
+    /// Hears of a login by a client that says who it is (XEP-0388 §2.3).
+    pub fn login(&mut self, greet: fn(&M, &Login<'_>)) {
+        let module = self.module.clone();
+        self.registry.logins.push(Box::new(move |login| greet(&module, login)));
+    }
+
     /// Keeps a value in memory with each account, made from the entries of the manifest's `loaded`
     /// tables; an account without entries has none.
     pub fn part<P: Part>(&mut self) {
@@ -280,7 +321,10 @@ impl Registry {
     }
 
     /// What a module does about a message to the host; None when none takes it. Errors are nobody's.
-    pub fn tell(&self, told: Told) -> Option<BoxFuture<'static, Result<Vec<Kept>, StanzaError>>> {
+    pub fn tell(
+        &self,
+        told: HostMessage,
+    ) -> Option<BoxFuture<'static, Result<Vec<Kept>, StanzaError>>> {
         if told.stanza.is_answer() {
             return None;
         }
@@ -380,6 +424,44 @@ impl Registry {
     /// What modules tell a client that has bound its resource.
     pub fn bound(&self, server: &Arc<Server>, seat: &Seat) -> Vec<Answer> {
         self.bound.iter().map(|tell| tell(server.clone(), seat.clone())).collect()
+    }
+
+    /// The commands that somebody may give a host.
+    pub fn commands<'a>(
+        &'a self,
+        host: &'a Host,
+        jid: &'a Jid,
+    ) -> impl Iterator<Item = Command> + 'a {
+        let allowed = self.commands.iter().filter(move |known| (known.allow)(host, jid));
+        allowed.map(|known| known.command)
+    }
+
+    /// Whether there is a command of this node, whoever may give it.
+    pub fn has_command(&self, node: &str) -> bool {
+        self.commands.iter().any(|known| known.command.node == node)
+    }
+
+    /// Executes a command, or a stage of it; None when there is none that the asker may give.
+    pub fn execute(&self, node: &str, request: Request) -> Option<Execution> {
+        let known = self.commands.iter().find(|known| known.command.node == node)?;
+        (known.allow)(&request.host, &request.from).then(|| (known.execute)(request))
+    }
+
+    /// Whether somebody vouches for who asks an account for a subscription.
+    pub async fn vouch(&self, asking: impl Fn() -> Asking) -> Option<Voucher> {
+        for vouch in &self.vouching {
+            if let Some(voucher) = vouch(asking()).await {
+                return Some(voucher);
+            }
+        }
+        None
+    }
+
+    /// Tells the modules of a login.
+    pub fn logged_in(&self, login: &Login<'_>) {
+        for greet in &self.logins {
+            greet(login);
+        }
     }
 
     /// Writes what modules add to disco#info.

@@ -58,6 +58,16 @@ pub trait Store: Send + Sync + 'static {
     /// How many records the slice selects, ignoring its `count_max`.
     fn count<'a>(&'a self, log: Table, owner: &'a Owner, slice: &'a Slice) -> Answer<'a, u64>;
 
+    /// The peers that have a record with one of these bits in a log, 0 asking nothing, each with the
+    /// place of its last; in no order. It takes time by the number of peers, not of records, as far
+    /// as the last records of each have such a bit.
+    fn peers<'a>(
+        &'a self,
+        log: Table,
+        owner: &'a Owner,
+        flags_any: u32,
+    ) -> Answer<'a, Vec<(Arc<str>, Seq)>>;
+
     /// One record of a log.
     fn record<'a>(&'a self, log: Table, owner: &'a Owner, seq: Seq) -> Answer<'a, Option<Record>>;
 

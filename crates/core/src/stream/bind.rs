@@ -88,7 +88,7 @@ async fn enter_managed(
         open.send(&failed(Condition::UnexpectedRequest, None)).await?;
         return Ok(None);
     }
-    match resume(&open.server.clone(), account, request).await? {
+    match resume(&open.server.clone(), account, request, &open.id).await? {
         Ok(Resumed { mut entered, answer }) => {
             entered.first.splice(..0, answer.into_bytes());
             Ok(Some(entered))
@@ -114,6 +114,7 @@ pub async fn resume(
     server: &Arc<Server>,
     account: &Jid,
     request: Element<'_>,
+    stream: &str,
 ) -> Result<Result<Resumed, String>, End> {
     let sleeper = match server.resume(account.as_str(), request).await {
         Ok(sleeper) => sleeper,
@@ -137,7 +138,9 @@ pub async fn resume(
     seat.link.mailbox.wake_up();
     server.sleepers.awake(&managed.id, &seat.account.owner, seat.clone());
     server.returns(&seat).await;
-    tracing::info!(jid = %seat.link.jid, "session resumed");
+    let link = &seat.link;
+    link.on_stream(stream);
+    tracing::info!(%stream, account = %link.account(), resource = link.resource(), "session resumed");
     let entered = Entered { seat, managed: Some(Box::new(managed)), first };
     Ok(Ok(Resumed { entered, answer: writer.finish() }))
 }
@@ -206,8 +209,8 @@ fn take_place(
         }
         let taken = seat.link.jid.resource().and_then(|name| state.place_of(name));
         let Some(old) = taken.and_then(|place| state.resources.get(place)) else {
-            let limits = &server.policy().limits;
-            if state.resources.len() >= limits.resources_per_account && !limits.unlimited {
+            let most = server.policy().limits.resources_per_account;
+            if state.resources.len() >= most {
                 return Err(
                     StanzaError::new(Condition::ResourceConstraint).text("too many resources")
                 );
@@ -280,7 +283,10 @@ impl Server {
             later.await;
         }
         if let Err(error) = keep::lost(self, &seat.account, &kept, &seat.link).await {
-            tracing::error!(account = %seat.account.jid, %error, "cannot keep what was not taken");
+            tracing::error!(
+                stream = %seat.link.stream(), account = %seat.link.account(), %error,
+                "cannot keep what was not taken"
+            );
         }
         backlog::give_on(self, &seat.account, &seat.host).await;
         keep::tell(self, &seat.account, &mut seat.account.turn());

@@ -95,7 +95,10 @@ async fn answer(server: &Arc<Server>, seat: &Seat, answers: &str) -> String {
     for told in registry.bound(server, seat) {
         match told.await {
             Ok(reply) => _ = writer.raw_element(reply.payload(), ns::CLIENT),
-            Err(error) => tracing::warn!(jid = %seat.link.jid, ?error, "left out of <bound/>"),
+            Err(error) => tracing::warn!(
+                stream = %seat.link.stream(), account = %seat.link.account(), ?error,
+                "left out of <bound/>"
+            ),
         }
     }
     writer.raw(answers).end();

@@ -9,12 +9,14 @@ use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
 use verona_xmpp::stream::{Content, Header, Opening, Version};
 
+use crate::hooks::notes::Notes;
 use crate::server::{Host, Server};
 use crate::stream::bind::Entered;
 use crate::stream::features::{self, Offers};
 use crate::stream::open::{End, Incoming, Open};
 use crate::stream::sasl2::{self, Reached};
 use crate::stream::session::Session;
+use crate::stream::user_agent::UserAgent;
 use crate::stream::wire::{Gone, Wire};
 use crate::stream::{bind, legacy, login};
 use crate::token;
@@ -31,7 +33,8 @@ pub async fn serve(server: Arc<Server>, wire: Box<dyn Wire>, known: Box<dyn FnOn
 
 async fn negotiate(server: Arc<Server>, wire: Box<dyn Wire>) -> Option<Session> {
     let peer = wire.peer();
-    let mut client = Client { open: Open::new(server, wire), host: None, failures: 0 };
+    let open = Open::new(server, wire);
+    let mut client = Client { open, host: None, failures: 0, notes: Arc::default() };
     let end = match client.reach_session().await {
         Ok(entered) => return Some(client.session(entered)),
         Err(end) => end,
@@ -46,7 +49,7 @@ enum LoggedIn {
     /// It opens its stream anew (RFC 6120 §6.4.6).
     Anew(Jid),
     /// Its stream goes on (XEP-0388 §2.6.1).
-    GoesOn(Jid),
+    GoesOn(Jid, Option<UserAgent>),
     /// It has a session.
     Entered(Entered),
 }
@@ -57,6 +60,8 @@ struct Client {
     /// The host that the stream is to.
     host: Option<Arc<Host>>,
     failures: u32,
+    /// What modules remember of the stream.
+    notes: Arc<Notes>,
 }
 
 impl Client {
@@ -65,23 +70,30 @@ impl Client {
         if header.version.major == 0 {
             return self.legacy(header).await;
         }
-        let account = match self.log_in(header).await? {
+        let (account, agent) = match self.log_in(header).await? {
             LoggedIn::Anew(account) => {
                 self.open_anew(&account).await?;
-                account
+                (account, None)
             }
-            LoggedIn::GoesOn(account) => account,
+            LoggedIn::GoesOn(account, agent) => (account, agent),
             LoggedIn::Entered(entered) => return Ok(entered),
         };
         let host = self.host()?;
-        bind::until_bound(&mut self.open, &host, &account).await
+        let entered = bind::until_bound(&mut self.open, &host, &account).await?;
+        if agent.is_some()
+            && let Some(resource) = entered.seat.account.turn().resource_of_mut(&entered.seat.link)
+        {
+            resource.agent = agent.map(Box::new);
+        }
+        Ok(entered)
     }
 
     fn session(self, entered: Entered) -> Session {
         let Self { mut open, .. } = self;
         open.wire.settle();
         let unread = open.take_unread();
-        Session::new(open.server, entered, open.wire, open.scanner, unread).on_stream(open.id)
+        entered.seat.link.on_stream(&open.id);
+        Session::new(open.server, entered, open.wire, open.scanner, unread)
     }
 
     /// The first header must come soon.
@@ -174,7 +186,9 @@ impl Client {
                 }
             } else if element.is("authenticate", ns::SASL2) {
                 match sasl2::authenticate(&mut self.open, &tree, offers, host).await? {
-                    Some(Reached::Account(account)) => return Ok(Some(LoggedIn::GoesOn(account))),
+                    Some(Reached::Account(account, agent)) => {
+                        return Ok(Some(LoggedIn::GoesOn(account, agent)));
+                    }
                     Some(Reached::Session(entered)) => return Ok(Some(LoggedIn::Entered(entered))),
                     None => self.failed()?,
                 }
@@ -220,6 +234,7 @@ impl Client {
         }
         self.open.restart();
         self.host = None;
+        self.notes = Arc::default();
         Ok(())
     }
 
@@ -237,7 +252,7 @@ impl Client {
             }
         }
         let (server, peer) = (self.open.server.clone(), self.open.wire.peer());
-        match features::answer_before_login(server, peer, host, &tree).await {
+        match features::answer_before_login((server, peer), host, &tree, &self.notes).await {
             Some(text) => self.open.send(&text).await.map(|()| None),
             None => Err(StreamCondition::NotAuthorized.into()),
         }

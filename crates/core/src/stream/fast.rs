@@ -7,25 +7,21 @@ use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
 use verona_xmpp::sasl::context::Context;
 use verona_xmpp::sasl::error::{Refusal, SaslError};
-use verona_xmpp::sasl::hash::Hash;
 use verona_xmpp::sasl::server::Failure;
 use verona_xmpp::sasl::token::{self, Claim, TokenMechanism};
 
 use crate::account::Account;
-use crate::account::credentials::Record;
+use crate::account::credentials::fingerprint;
 use crate::limits::TOKEN_CLIENTS_MAX;
 use crate::server::Server;
 use crate::store::batch::Batch;
 use crate::store::error::StoreError;
-use crate::store::shape::Table;
 use crate::stream::features::NS_FAST as NS;
 use crate::stream::login::{self, Profile, Proven};
 use crate::stream::open::{End, Open};
-use crate::stream::tokens::{Attempt, Token, Tokens};
+use crate::stream::token_store::{self, TOKENS};
+use crate::stream::tokens::{Attempt, Token};
 use crate::stream::user_agent::UserAgent;
-
-/// The tokens of each client, by the id of its user agent.
-const TOKENS: Table = Table::map("login.tokens");
 
 const MICROS: u64 = 1_000_000;
 
@@ -48,16 +44,19 @@ pub async fn authenticate(
     (context, initial): (&Context, Option<&[u8]>),
 ) -> Result<Option<(Proven, Option<TokenMechanism>)>, End> {
     let refusal = match read(request, context, initial) {
-        Ok((claim, agent)) => match check_slowly(&open.server, request, &claim, &agent).await {
-            Ok((answer, due)) => {
-                let Ok(account) = Jid::parse(&claim.account) else { return Err(End::Closed) };
-                let mechanism = claim.mechanism.name();
-                tracing::info!(%account, mechanism, peer = %open.wire.peer(), "logged in");
-                let proven = Proven { account, data: Some(answer) };
-                return Ok(Some((proven, due.then_some(claim.mechanism))));
+        Ok((claim, agent)) => {
+            match check_slowly((&open.server, &open.id), request, &claim, &agent).await {
+                Ok((answer, due)) => {
+                    let Ok(account) = Jid::parse(&claim.account) else { return Err(End::Closed) };
+                    let mechanism = claim.mechanism.name();
+                    let peer = open.wire.peer();
+                    tracing::info!(stream = %open.id, %account, mechanism, %peer, "logged in");
+                    let proven = Proven { account, data: Some(answer), fingerprint: Vec::new() };
+                    return Ok(Some((proven, due.then_some(claim.mechanism))));
+                }
+                Err(refusal) => (refusal, Some(claim.account)),
             }
-            Err(refusal) => (refusal, Some(claim.account)),
-        },
+        }
         Err(refusal) => (refusal, None),
     };
     let (Refusal { error, cause }, account) = refusal;
@@ -82,18 +81,18 @@ fn read(
 
 /// Whether there is such an account, and what of it is in memory, must not show in the time.
 async fn check_slowly(
-    server: &Server,
+    asked: (&Server, &str),
     request: Element<'_>,
     claim: &Claim,
     agent: &str,
 ) -> Result<(Vec<u8>, bool), Refusal> {
     let (checked, ()) =
-        tokio::join!(check(server, request, claim, agent), tokio::time::sleep(login::LOOKUP));
+        tokio::join!(check(asked, request, claim, agent), tokio::time::sleep(login::LOOKUP));
     checked
 }
 
 async fn check(
-    server: &Server,
+    (server, stream): (&Server, &str),
     request: Element<'_>,
     claim: &Claim,
     agent: &str,
@@ -102,6 +101,7 @@ async fn check(
     let unknown = Refusal::unauthorized("no such token");
     let decoy = token::hashed(agent);
     let account = Jid::parse(&claim.account).map_err(|_| unknown)?;
+    let unavailable = |error| unavailable(stream, &claim.account, &error);
     let record = server.account_record(&account).await.map_err(unavailable)?;
     let account = server.account(&account).await.map_err(unavailable)?;
     let (Some(record), Some(account)) = (record, account) else {
@@ -109,7 +109,9 @@ async fn check(
         return Err(unknown);
     };
     let edit = account.edit(server).await;
-    let Some(mut tokens) = tokens_of(server, &account, agent).await.map_err(unavailable)? else {
+    let Some(mut tokens) =
+        token_store::of_client(server, &account, agent).await.map_err(unavailable)?
+    else {
         let _ = claim.fits(&decoy);
         return Err(unknown);
     };
@@ -119,7 +121,7 @@ async fn check(
     let used = tokens.log_in(&Attempt {
         claim,
         count: attr("count").and_then(|count| count.parse().ok()),
-        credentials: &fingerprint(&record),
+        credentials: &fingerprint(&record.credentials),
         now_secs: server.clock.now_micros() / MICROS,
     })?;
     if record.disabled {
@@ -131,21 +133,21 @@ async fn check(
     if invalidate {
         batch.delete(TOKENS, &account.owner, agent);
     } else if tokens != before {
-        put(&mut batch, &account, agent, &tokens);
+        token_store::put(&mut batch, &account, agent, &tokens);
     }
     edit.commit(batch).await.map_err(unavailable)?;
     Ok((used.answer, used.due && !invalidate))
 }
 
-fn unavailable(error: StoreError) -> Refusal {
-    tracing::error!(%error, "cannot look at tokens");
+fn unavailable(stream: &str, account: &str, error: &StoreError) -> Refusal {
+    tracing::error!(%stream, account, %error, "cannot look at tokens");
     Refusal::new(SaslError::TemporaryAuthFailure, "the store failed")
 }
 
 /// §3.3: gives a client that is logged in a token; none when it does not say who it is, or when the
 /// token cannot be kept.
 pub async fn give(
-    server: &Server,
+    (server, stream): (&Server, &str),
     account: &Jid,
     agent: Option<UserAgent>,
     mechanism: TokenMechanism,
@@ -154,7 +156,7 @@ pub async fn give(
     match try_to_give(server, account, &agent, mechanism).await {
         Ok(given) => given,
         Err(error) => {
-            tracing::error!(%account, %error, "cannot keep a token");
+            tracing::error!(%stream, %account, %error, "cannot keep a token");
             None
         }
     }
@@ -172,15 +174,15 @@ async fn try_to_give(
         return Ok(None);
     };
     let now_secs = server.clock.now_micros() / MICROS;
-    let at = (&*fingerprint(&record), now_secs);
+    let at = (&*fingerprint(&record.credentials), now_secs);
     let token = Token::new(mechanism, &token::hashed(&text), at);
     let expires_micros = token.expires_secs().saturating_mul(MICROS);
     let edit = account.edit(server).await;
     let mut batch = Batch::new();
     make_room(server, &account, agent, &mut batch).await?;
-    let mut tokens = tokens_of(server, &account, agent).await?.unwrap_or_default();
+    let mut tokens = token_store::of_client(server, &account, agent).await?.unwrap_or_default();
     tokens.give(token);
-    put(&mut batch, &account, agent, &tokens);
+    token_store::put(&mut batch, &account, agent, &tokens);
     edit.commit(batch).await?;
     let mut writer = Writer::new(ns::CLIENT);
     let expiry = date::write(i64::try_from(expires_micros).unwrap_or(i64::MAX));
@@ -195,38 +197,12 @@ async fn make_room(
     agent: &str,
     batch: &mut Batch,
 ) -> Result<(), StoreError> {
-    let entries = server.store.entries(&account.owner, &[TOKENS]).await?;
-    if entries.len() < TOKEN_CLIENTS_MAX || entries.iter().any(|entry| &*entry.key == agent) {
+    let clients = token_store::of_all(server, account).await?;
+    if clients.len() < TOKEN_CLIENTS_MAX || clients.iter().any(|(of, _)| &**of == agent) {
         return Ok(());
     }
-    let first = entries.iter().min_by_key(|entry| decode(&entry.value).expires_secs());
-    if let Some(first) = first {
-        batch.delete(TOKENS, &account.owner, &first.key);
+    if let Some((first, _)) = clients.iter().min_by_key(|(_, tokens)| tokens.expires_secs()) {
+        batch.delete(TOKENS, &account.owner, first);
     }
     Ok(())
-}
-
-async fn tokens_of(
-    server: &Server,
-    account: &Account,
-    agent: &str,
-) -> Result<Option<Tokens>, StoreError> {
-    let entry = server.store.entry(TOKENS, &account.owner, agent).await?;
-    Ok(entry.map(|entry| decode(&entry)))
-}
-
-/// What cannot be read is no token: the client logs in with its password.
-fn decode(bytes: &[u8]) -> Tokens {
-    serde_json::from_slice(bytes).unwrap_or_default()
-}
-
-fn put(batch: &mut Batch, account: &Account, agent: &str, tokens: &Tokens) {
-    // Strings, numbers and lists of them are always written.
-    if let Ok(bytes) = serde_json::to_vec(tokens) {
-        batch.put(TOKENS, &account.owner, agent, bytes);
-    }
-}
-
-fn fingerprint(record: &Record) -> Vec<u8> {
-    Hash::Sha256.digest(&record.credentials.encode()).as_ref().to_vec()
 }

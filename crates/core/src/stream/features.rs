@@ -9,10 +9,12 @@ use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
 use verona_xmpp::sasl::binding::{ChannelBinding, Offer};
 use verona_xmpp::sasl::context::{Context, Peer};
+use verona_xmpp::sasl::hash::Hash;
 use verona_xmpp::sasl::mechanism::Mechanism;
 use verona_xmpp::sasl::token::TokenMechanism;
 use verona_xmpp::stanza::{IqType, Stanza};
 
+use crate::hooks::notes::Notes;
 use crate::hooks::place::Stage;
 use crate::router::iq_answer;
 use crate::server::{BeforeLogin, Host, Offering, Server};
@@ -21,6 +23,11 @@ use crate::stream::open::Open;
 const NS_CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";
 /// The namespace of tokens (XEP-0484).
 pub const NS_FAST: &str = "urn:xmpp:fast:0";
+/// The namespace of upgrades to other mechanisms (XEP-0480).
+pub const NS_UPGRADE: &str = "urn:xmpp:sasl:upgrade:0";
+/// The upgrades, and to what each leads. None leads to SHA-1, which nobody should go back to.
+pub const UPGRADES: [(&str, Hash); 2] =
+    [("UPGR-SCRAM-SHA-256", Hash::Sha256), ("UPGR-SCRAM-SHA-512", Hash::Sha512)];
 const NS_IQ_AUTH: &str = "http://jabber.org/features/iq-auth";
 const NS_ROSTER_VERSIONS: &str = "urn:xmpp:features:rosterver";
 const NS_PRE_APPROVAL: &str = "urn:xmpp:features:pre-approval";
@@ -137,7 +144,13 @@ fn authentication(host: &Host, offers: &Offers, writer: &mut Writer) {
         writer.start("mechanism", NS_FAST).text(mechanism.name()).end();
     }
     writer.end();
-    writer.end().end();
+    writer.end();
+    // XEP-0480 §2.1: whoever the client is: which of them an account still needs is nobody's business
+    // before a login.
+    for (task, _) in UPGRADES {
+        writer.start("upgrade", NS_UPGRADE).text(task).end();
+    }
+    writer.end();
 }
 
 /// The features of a stream before a resource is bound.
@@ -180,16 +193,17 @@ fn write(build: impl FnOnce(&mut Writer)) -> String {
 
 /// The answer to an IQ on a stream that is not logged in; None when it may not be asked.
 pub async fn answer_before_login(
-    server: Arc<Server>,
-    peer: IpAddr,
+    (server, peer): (Arc<Server>, IpAddr),
     host: &Arc<Host>,
     tree: &Tree,
+    notes: &Arc<Notes>,
 ) -> Option<String> {
     let iq = Stanza::parse(&tree.root().to_text(ns::CLIENT)).ok()?;
     if !matches!(iq.iq_type(), Some(IqType::Get | IqType::Set)) {
         return None;
     }
-    let request = BeforeLogin { iq: iq.clone(), host: host.clone(), server, peer };
+    let (host, notes) = (host.clone(), notes.clone());
+    let request = BeforeLogin { iq: iq.clone(), host: host.clone(), server, peer, notes };
     if iq.id_raw().is_none() || !iq.has_due_children() {
         let error = iq.error_answer(&StanzaError::new(Condition::BadRequest));
         return error.map(|error| error.text().to_owned());

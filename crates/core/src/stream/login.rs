@@ -1,13 +1,13 @@
 //! RFC 6120 §6: SASL on a stream. The mechanisms are machines without I/O; here is what is around
 //! them: the elements, the store, the pool for hashing, and the patience with failures.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use verona_xml::{Element, Tree};
 use verona_xmpp::error::StreamCondition;
 use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
+use verona_xmpp::sasl::credentials::Credentials;
 use verona_xmpp::sasl::encoding;
 use verona_xmpp::sasl::error::SaslError;
 use verona_xmpp::sasl::record::Found;
@@ -18,6 +18,7 @@ use crate::account::credentials;
 use crate::login::guard::Patience;
 use crate::server::Server;
 use crate::stream::features::Offers;
+use crate::stream::keys;
 use crate::stream::open::{End, Open};
 
 /// How long what is known of an account takes at least: longer than a look at the disk.
@@ -38,6 +39,8 @@ pub struct Proven {
     pub account: Jid,
     /// What the mechanism wants the client to be told with the success.
     pub data: Option<Vec<u8>>,
+    /// The fingerprint of the keys by which a password was proven; empty when it was not a password.
+    pub fingerprint: Vec<u8>,
 }
 
 impl Profile {
@@ -48,8 +51,8 @@ impl Profile {
         }
     }
 
-    /// XEP-0388 §2.4: nothing else comes in between, not even whitespace.
-    async fn next(self, open: &mut Open) -> Result<Tree, End> {
+    /// The next element of the peer. XEP-0388 §2.4: nothing else comes in between, not even whitespace.
+    pub async fn next(self, open: &mut Open) -> Result<Tree, End> {
         match self {
             Self::Sasl => open.element().await,
             Self::Sasl2 => open.element_alone().await,
@@ -86,6 +89,7 @@ pub async fn handshake(
     mut step: Step,
     profile: Profile,
 ) -> Result<Option<Proven>, End> {
+    let mut keys = Vec::new();
     loop {
         step = match step {
             Step::Challenge(data, awaiting) => {
@@ -98,7 +102,11 @@ pub async fn handshake(
                 respond(answer.root(), awaiting, profile)?
             }
             Step::Lookup(lookup) => {
-                let found = look_up_slowly(&open.server, lookup.account()).await;
+                let found = look_up_slowly(&open.server, lookup.account(), &open.id).await;
+                keys = match &found {
+                    Found::Active(credentials) => credentials::fingerprint(credentials),
+                    _ => credentials::no_fingerprint(),
+                };
                 lookup.found(found)
             }
             Step::Check(check) => on_pool(&open.server, check).await,
@@ -112,13 +120,28 @@ pub async fn handshake(
                     peer = %open.wire.peer(),
                     "logged in"
                 );
-                return Ok(Some(Proven { account, data: success.data }));
+                if let Some(renewed) = success.renewed {
+                    keys = renew(&open.server, &account, keys, renewed).await;
+                }
+                return Ok(Some(Proven { account, data: success.data, fingerprint: keys }));
             }
             Step::Failure(failure) => {
                 refuse(open, &failure, profile).await?;
                 return Ok(None);
             }
         };
+    }
+}
+
+/// Keeps better keys of a password that was sent (RFC 4616 §2), if that goes; gives the fingerprint of
+/// those that count.
+async fn renew(server: &Server, account: &Jid, keys: Vec<u8>, renewed: Credentials) -> Vec<u8> {
+    match keys::renew(server, account, &keys, |_| renewed).await {
+        Ok(fresh) => fresh.unwrap_or(keys),
+        Err(error) => {
+            tracing::error!(%account, %error, "cannot keep keys");
+            keys
+        }
     }
 }
 
@@ -152,17 +175,17 @@ pub fn failure(error: SaslError) -> Step {
 
 /// What is known of an account comes from memory or from the disk, and that there is none always from
 /// the disk. Told no sooner than this, and by the same way, it comes to the same (RFC 6120 §13.11).
-async fn look_up_slowly(server: &Arc<Server>, account: &str) -> Found {
-    let (server, account) = (server.clone(), account.to_owned());
-    let found = tokio::spawn(async move { look_up(&server, &account).await });
-    tokio::time::sleep(LOOKUP).await;
-    found.await.unwrap_or(Found::Unavailable)
+async fn look_up_slowly(server: &Server, account: &str, stream: &str) -> Found {
+    let looking = look_up(server, account, stream);
+    let (found, ()) = tokio::join!(looking, tokio::time::sleep(LOOKUP));
+    found
 }
 
-async fn look_up(server: &Server, account: &str) -> Found {
+async fn look_up(server: &Server, account: &str, stream: &str) -> Found {
     let Ok(jid) = Jid::parse(account) else { return Found::Unknown };
     if server.directory.loaded(jid.bare_str()).is_some() {
-        // Asked in any case: whether the readers of the disk were at work can be told from outside.
+        // Asked in any case: whether the readers of the disk were at work shows in the time at which
+        // the clock's tick is seen.
         drop(credentials::read(&*server.store, &jid).await);
     }
     match server.account_record(&jid).await {
@@ -170,7 +193,7 @@ async fn look_up(server: &Server, account: &str) -> Found {
         Ok(Some(record)) => Found::Active(record.credentials),
         Ok(None) => Found::Unknown,
         Err(error) => {
-            tracing::error!(account, %error, "cannot read credentials");
+            tracing::error!(%stream, account, %error, "cannot read credentials");
             Found::Unavailable
         }
     }

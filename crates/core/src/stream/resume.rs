@@ -66,7 +66,10 @@ impl Server {
         let (id, account) = (managed.id.clone(), seat.account.owner.clone());
         seat.link.mailbox.fall_asleep();
         keep::tell(self, &seat.account, &mut seat.account.turn());
-        tracing::info!(jid = %seat.link.jid, secs = managed.resume_secs, "session sleeps");
+        tracing::info!(
+            stream = %seat.link.stream(), account = %seat.link.account(),
+            resource = seat.link.resource(), secs = managed.resume_secs, "session sleeps"
+        );
         let (link, owner) = (seat.link.clone(), seat.account.clone());
         let (server, of, asleep) = (self.clone(), account.clone(), link.clone());
         let task = tokio::spawn(async move {
@@ -114,7 +117,11 @@ impl Server {
             self.sleepers.ended(&managed.id, &seat.account.owner, managed.received);
         }
         self.redeliver(seat, &left).await;
-        tracing::info!(jid = %seat.link.jid, "session ended");
+        let link = &seat.link;
+        tracing::info!(
+            stream = %link.stream(), account = %link.account(), resource = link.resource(),
+            "session ended"
+        );
     }
 
     /// Finds the session that a client resumes, and takes it over.

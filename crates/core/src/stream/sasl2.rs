@@ -12,19 +12,20 @@ use verona_xmpp::sasl::server::{self as machine, Step};
 use verona_xmpp::sasl::token::TokenMechanism;
 use zeroize::Zeroizing;
 
-use crate::server::Host;
+use crate::server::{Host, Login, Server};
 use crate::stream::bind::{self, Entered, Resumed};
 use crate::stream::bind2::{self, Bound, Client};
 use crate::stream::fast;
 use crate::stream::features::{self, Offers};
 use crate::stream::login::{self, Profile, Proven};
 use crate::stream::open::{End, Open};
+use crate::stream::upgrade;
 use crate::stream::user_agent::UserAgent;
 
 /// What a login has led to.
 pub enum Reached {
-    /// An account without a resource.
-    Account(Jid),
+    /// An account without a resource, and what its client told of itself.
+    Account(Jid, Option<UserAgent>),
     /// A session: a new one (XEP-0386), or one that goes on (XEP-0198 §9.2).
     Session(Entered),
 }
@@ -52,10 +53,33 @@ pub async fn authenticate(
         }
         (Err(error), _) => prove(open, login::failure(*error)).await?,
     };
-    let Some((proven, due)) = found else { return Ok(None) };
+    let Some((mut proven, due)) = found else { return Ok(None) };
+    let by_token = fast::is_meant(mechanism);
+    // XEP-0480 §2.2: before the success. Who has a token alone has not proven to know the password, and
+    // must not be able to set one.
+    if !by_token && !upgrade::carry_out(open, host, root, &mut proven).await? {
+        return Ok(None);
+    }
+    let agent = UserAgent::read(root);
+    greet(&open.server.clone(), host, &proven, agent.as_ref().map(|agent| (agent, by_token))).await;
     // XEP-0484 §3.5: also without being asked.
     let token = fast::requested(root, &offers.sasl2).or(due);
     go_on(open, host, root, (&proven, token)).await.map(Some)
+}
+
+/// Tells the modules who has logged in.
+async fn greet(
+    server: &Arc<Server>,
+    host: &Arc<Host>,
+    proven: &Proven,
+    client: Option<(&UserAgent, bool)>,
+) {
+    let Some((agent, by_token)) = client else { return };
+    // It was there just now; when it is not any more, or not to be had, there is nobody to be told of.
+    if let Ok(Some(account)) = server.account(&proven.account).await {
+        let login = Login { server, account: &account, agent, by_token };
+        host.registry().logged_in(&login);
+    }
 }
 
 async fn prove(
@@ -77,10 +101,11 @@ async fn go_on(
     let account = &proven.account;
     let mut results = Vec::new();
     if let Some(mechanism) = token {
-        results.extend(fast::give(&server, account, UserAgent::read(request), mechanism).await);
+        let agent = UserAgent::read(request);
+        results.extend(fast::give((&server, &open.id), account, agent, mechanism).await);
     }
     if let Some(resume) = request.child("resume", ns::SM) {
-        match bind::resume(&server, account, resume).await? {
+        match bind::resume(&server, account, resume, &open.id).await? {
             Ok(Resumed { mut entered, answer }) => {
                 // XEP-0198 §9.2: the session goes on at once, without features.
                 results.push(answer);
@@ -96,7 +121,7 @@ async fn go_on(
         let mut text = success(proven, account, &results);
         text.push_str(&features::before_bind(open, host));
         open.send(&text).await?;
-        return Ok(Reached::Account(account.clone()));
+        return Ok(Reached::Account(account.clone(), UserAgent::read(request)));
     };
     let client = Client { host, account, agent: UserAgent::read(request) };
     let Bound { seat, managed, answer } = bind2::bind(&server, client, wish).await?;

@@ -21,6 +21,7 @@ use verona_xmpp::stanza::{NotAStanza, Stanza};
 
 use crate::account::keep;
 use crate::limits::{ANSWERS_BYTES_MAX, CLOSE_SECS, UNCOMMITTED_PER_SESSION_MAX};
+use crate::link::Link;
 use crate::mailbox::{Order, spare};
 use crate::server::{Seat, Server};
 use crate::store::error::{Fault, StoreError};
@@ -41,8 +42,6 @@ pub struct Session {
     seat: Seat,
     wire: Box<dyn Wire>,
     scanner: Scanner,
-    /// The id of the stream, for the log.
-    stream: Box<str>,
     /// Received, and not looked at because a stanza before it is still in hand.
     rest: Vec<u8>,
     writing: Vec<u8>,
@@ -99,7 +98,6 @@ impl Session {
             seat: entered.seat,
             wire,
             scanner,
-            stream: Box::default(),
             rest: unread,
             writing: entered.first,
             written: 0,
@@ -111,11 +109,6 @@ impl Session {
             should_tell: false,
             pace: Pace::default(),
         }
-    }
-
-    /// Says which stream it is, for the log.
-    pub fn on_stream(self, id: Box<str>) -> Self {
-        Self { stream: id, ..self }
     }
 
     /// Runs the session to the end of its stream.
@@ -175,7 +168,7 @@ impl Session {
         self.has_bounced &= !settled.is_first;
         let error = outcome.err().filter(|_| !self.has_bounced)?;
         self.has_bounced = true;
-        not_kept(&self.server, &settled.kept.stanza, &error)
+        not_kept(&self.server, &self.seat.link, &settled.kept.stanza, &error)
     }
 
     fn poll_later(&mut self, context: &mut Context<'_>) {
@@ -416,7 +409,11 @@ impl Session {
             End::Error(error) | End::Yielded(Some(error)) => error.to_string(),
             End::Yielded(None) => "the session goes on without it".to_owned(),
         };
-        tracing::info!(stream = %self.stream, jid = %self.seat.link.jid, why, "stream ended");
+        let link = &self.seat.link;
+        tracing::info!(
+            stream = %link.stream(), account = %link.account(), resource = link.resource(), why,
+            "stream ended"
+        );
         if let Some(later) = self.later.take() {
             let kept = later.await;
             self.handled(kept);
@@ -517,7 +514,7 @@ fn handle(server: &Arc<Server>, seat: &Seat, frame: &Frame<'_>) -> Result<Option
     // A panic in a module ends its stanza, not the session.
     let handled = std::panic::catch_unwind(AssertUnwindSafe(|| server.handle(seat, stanza)));
     Ok(Some(handled.unwrap_or_else(|_| {
-        tracing::error!(jid = %seat.link.jid, "a module panicked");
+        tell_panic(&seat.link);
         let mut trail = Trail::default();
         trail.bounce(&back, &StanzaError::new(Condition::InternalServerError));
         server.carry_out(trail)
@@ -532,19 +529,30 @@ fn hear(seat: &Seat, frame: &Frame<'_>) -> Result<(), End> {
         Ok(true) => Ok(()),
         Ok(false) => Err(End::Error(StreamCondition::UnsupportedStanzaType.into())),
         Err(_) => {
-            tracing::error!(jid = %seat.link.jid, "a module panicked");
+            tell_panic(&seat.link);
             Ok(())
         }
     }
 }
 
+fn tell_panic(link: &Link) {
+    tracing::error!(
+        stream = %link.stream(), account = %link.account(), resource = link.resource(),
+        "a module panicked"
+    );
+}
+
 /// Sends a message that could not be kept back to who sent it. What that waits for is returned.
 fn not_kept(
     server: &Arc<Server>,
+    link: &Link,
     stanza: &Stanza,
     error: &StoreError,
 ) -> Option<BoxFuture<'static, Vec<Kept>>> {
-    tracing::error!(%error, "a message could not be kept");
+    tracing::error!(
+        stream = %link.stream(), account = %link.account(), resource = link.resource(), %error,
+        "a message could not be kept"
+    );
     let condition = match error.fault {
         Fault::Full | Fault::Io => Condition::ResourceConstraint,
         _ => Condition::InternalServerError,

@@ -118,6 +118,25 @@ impl Tokens {
         self.new = Some(token);
     }
 
+    /// The keys of the password are others, the password is the same: what was given out for the
+    /// former goes on. Whether there was anything.
+    pub fn follow(&mut self, before: &[u8], after: &[u8]) -> bool {
+        let mut any = false;
+        for token in self.new.iter_mut().chain(&mut self.current) {
+            if token.credentials == before {
+                token.credentials = after.to_vec();
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Whether one of them can be used, with the password as it is.
+    pub fn are_good(&self, credentials: &[u8], now_secs: u64) -> bool {
+        let mut tokens = self.new.iter().chain(&self.current);
+        tokens.any(|token| token.credentials == credentials && now_secs < token.expires_secs())
+    }
+
     /// When the last of them can be used no more.
     pub fn expires_secs(&self) -> u64 {
         let tokens = self.new.iter().chain(&self.current);
@@ -205,6 +224,16 @@ mod tests {
         let attempt = Attempt { claim: &claim, count: None, credentials: b"others", now_secs: NOW };
         let refused = tokens.log_in(&attempt).unwrap_err();
         assert_eq!(refused.error, SaslError::CredentialsExpired);
+    }
+
+    #[test]
+    fn tokens_follow_the_keys_of_the_same_password() {
+        let mut tokens = tokens("old", "new");
+        assert!(!tokens.follow(b"of another", b"keys and more"));
+        assert!(tokens.follow(b"keys", b"keys and more"));
+        assert_eq!(log_in(&mut tokens, "old", NOW), Err(SaslError::CredentialsExpired));
+        assert!(tokens.are_good(b"keys and more", NOW) && !tokens.are_good(b"keys", NOW));
+        assert!(!tokens.are_good(b"keys and more", NOW + TOKEN_SECS));
     }
 
     #[test]

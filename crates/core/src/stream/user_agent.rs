@@ -1,12 +1,13 @@
 //! XEP-0388 §2.3: what a client tells of itself as it logs in. It is for the account's owner alone.
 
+use serde::{Deserialize, Serialize};
 use verona_xml::Element;
 use verona_xmpp::ns;
 
 use crate::limits::USER_AGENT_CHARS_MAX;
 
 /// A client as it calls itself.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct UserAgent {
     /// The id of the installation, a UUID in lower case. Without one it is nobody in particular.
     pub id: Option<Box<str>>,

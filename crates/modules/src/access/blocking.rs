@@ -164,7 +164,10 @@ impl Blocking {
     }
 
     /// §3.3: the blocked JID learns no more than of an account that is away: of presence nothing,
-    /// of messages and requests that they were not served.
+    /// of messages that they were not served. Requests to a bare JID are not delivered but answered
+    /// by the server, and so that nobody can tell a block from an account that there is not
+    /// (XEP-0030 §8), they are answered as if there were none: with an error, except that nothing
+    /// belongs to it (disco#items), where XEP-0030 demands an empty list.
     fn stop_from_blocked(&self, passage: &mut Passage<'_>) -> Verdict {
         let Some(list) = passage.state.part::<BlockList>() else { return Verdict::Pass };
         let Some(from) = passage.stanza.from() else { return Verdict::Pass };
@@ -173,9 +176,8 @@ impl Blocking {
         }
         match passage.stanza.kind() {
             Kind::Presence(_) => Verdict::Drop,
-            Kind::Message(_) | Kind::Iq(_) => {
-                Verdict::Refuse(StanzaError::new(Condition::ServiceUnavailable))
-            }
+            Kind::Message(_) => Verdict::Refuse(StanzaError::new(Condition::ServiceUnavailable)),
+            Kind::Iq(_) => Verdict::Absent,
         }
     }
 

@@ -33,6 +33,15 @@ const CONTENT: [(&str, Option<&str>); 16] = [
     ("jabber:x:conference", None),
 ];
 
+/// Words that the server cannot read (XEP-0373, XEP-0384, and what was before them).
+const ENCRYPTED: [&str; 5] = [
+    "urn:xmpp:openpgp:0",
+    "urn:xmpp:omemo:1",
+    "urn:xmpp:omemo:2",
+    "eu.siacs.conversations.axolotl",
+    "jabber:x:encrypted",
+];
+
 /// Retractions (XEP-0424 §3).
 pub const RETRACT: &str = "urn:xmpp:message-retract:1";
 
@@ -49,6 +58,20 @@ pub fn is_for_archive(kind: MessageType, stanza: &Stanza) -> bool {
         MessageType::Headline => seen.store && !seen.no_store,
         MessageType::Chat | MessageType::Normal => (seen.store || seen.content) && !seen.no_store,
     }
+}
+
+/// Whether a message is words, as people count them: read by the server or encrypted, and not about
+/// an earlier one, even where it says so in words, too (XEP-0430 §4).
+pub fn is_instant(stanza: &Stanza) -> bool {
+    let mut words = false;
+    for child in stanza.children() {
+        match (child.ns, child.name) {
+            (ns::CLIENT, "body") => words = true,
+            ("urn:xmpp:message-correct:0" | "urn:xmpp:reactions:0" | RETRACT, _) => return false,
+            (other, _) => words |= ENCRYPTED.contains(&other),
+        }
+    }
+    words
 }
 
 /// What was seen in a message.
@@ -80,6 +103,22 @@ mod tests {
     use verona_xmpp::stanza::Kind;
 
     use super::*;
+
+    #[test]
+    fn words_count_and_what_is_about_them_does_not() {
+        let body = "<body>But soft!</body>";
+        for (content, expected) in [
+            (body.to_owned(), true),
+            ("<encrypted xmlns='urn:xmpp:omemo:2'/>".to_owned(), true),
+            ("<displayed xmlns='urn:xmpp:chat-markers:0' id='1'/>".to_owned(), false),
+            ("<received xmlns='urn:xmpp:receipts' id='1'/>".to_owned(), false),
+            ([body, "<replace xmlns='urn:xmpp:message-correct:0' id='1'/>"].concat(), false),
+            (["<reactions xmlns='urn:xmpp:reactions:0' id='1'/>", body].concat(), false),
+        ] {
+            let text = format!("<message type='chat'>{content}</message>");
+            assert_eq!(is_instant(&Stanza::parse(&text).unwrap()), expected, "{text}");
+        }
+    }
 
     #[test]
     fn content_and_hints_decide() {

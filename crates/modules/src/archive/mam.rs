@@ -19,7 +19,7 @@ use verona_xmpp::ns::MAM as NS;
 use verona_xmpp::stanza::Kind;
 
 use crate::archive::answer;
-use crate::archive::content::is_for_archive;
+use crate::archive::content::{is_for_archive, is_instant};
 use crate::archive::find::Archive;
 use crate::archive::prefs::{PREFERENCES, Prefs};
 use crate::archive::query::{self, Query};
@@ -209,6 +209,7 @@ impl Mam {
             return;
         }
         passage.keep.archive = true;
+        passage.keep.instant = is_instant(passage.stanza);
         if let Some(retraction) = Retraction::of(passage) {
             self.retractions.begin(passage.server, retraction);
         }

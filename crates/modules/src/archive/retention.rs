@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use verona_core::account::log::{ARCHIVE, LOG, OUTBOUND};
+use verona_core::account::log::{ARCHIVE, LOG, OUTBOUND, RECEIVED, SENT};
 use verona_core::server::{Host, Server};
 use verona_core::store::batch::{Batch, Write};
 use verona_core::store::error::StoreError;
@@ -89,7 +89,8 @@ impl Retention {
 /// Takes all up to a place out of the archive; what waits for the next login still waits.
 async fn forget(server: &Server, owner: &Owner, through: Seq) -> Result<(), StoreError> {
     let mut batch = Batch::new();
-    let (log, owner, bits) = (LOG, owner.clone(), ARCHIVE | OUTBOUND);
+    let bits = ARCHIVE | OUTBOUND | RECEIVED | SENT;
+    let (log, owner) = (LOG, owner.clone());
     batch.writes.push(Write::Unflag { log, owner, through, bits });
     server.store.room().await;
     server.store.submit(batch).await

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use verona_core::account::Account;
 use verona_core::account::roster::Item;
 use verona_core::hooks::{
-    Change, ComponentEvent, ConfigError, Hooks, HostSettings, IqResult, Listed, Manifest, Module,
-    Passage, Presence, Reply, Request, Spec, Standing, Target, Told, only_child,
+    Change, ComponentEvent, ConfigError, Hooks, HostMessage, HostSettings, IqResult, Listed,
+    Manifest, Module, Passage, Presence, Reply, Request, Spec, Standing, Target, only_child,
 };
 use verona_core::server::{Host, Server};
 use verona_core::trail::Kept;
@@ -163,7 +163,7 @@ impl Privilege {
     }
 
     /// §5.1: a message in the name of the host or of an account.
-    async fn speak(self: Arc<Self>, told: Told) -> Result<Vec<Kept>, StanzaError> {
+    async fn speak(self: Arc<Self>, told: HostMessage) -> Result<Vec<Kept>, StanzaError> {
         let forbidden = || StanzaError::new(Condition::Forbidden);
         let grant = told.stanza.from().and_then(|from| self.grant(from)).ok_or_else(forbidden)?;
         if grant.message != Messages::Outgoing {

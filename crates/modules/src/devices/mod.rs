@@ -2,3 +2,5 @@
 
 pub mod carbons;
 pub mod client_state;
+pub mod clients;
+pub mod push;

@@ -9,7 +9,7 @@ use verona_core::hooks::{
 };
 use verona_xml::Writer;
 use verona_xmpp::error::{Condition, StanzaError};
-use verona_xmpp::ns::{DISCO_INFO, DISCO_ITEMS};
+use verona_xmpp::ns::{COMMANDS, DISCO_INFO, DISCO_ITEMS, FORM};
 
 use crate::entity::info::{Info, Known};
 
@@ -52,14 +52,21 @@ impl Disco {
         match node(&request)? {
             None => Ok(Reply::raw(info.query(None))),
             Some(node) if info.is_caps_node(&node) => Ok(Reply::raw(info.query(Some(&node)))),
-            Some(_) => Err(StanzaError::new(Condition::ItemNotFound)),
+            Some(node) if node == COMMANDS => {
+                let identity = ("command-list", None);
+                Ok(Reply::with(|writer| write_command_info(&node, identity, writer)))
+            }
+            Some(node) => command_info(&request, &node),
         }
     }
 
-    /// XEP-0030 §4.1: the services that belong to the host.
+    /// XEP-0030 §4.1: the services that belong to the host. XEP-0050 §2.2: in their own node, the
+    /// commands that the asker may give it.
     async fn host_items(self: Arc<Self>, request: Request) -> IqResult {
-        if node(&request)?.is_some() {
-            return Err(StanzaError::new(Condition::ItemNotFound));
+        match node(&request)? {
+            None => {}
+            Some(node) if node == COMMANDS => return Ok(command_items(&request)),
+            Some(_) => return Err(StanzaError::new(Condition::ItemNotFound)),
         }
         let services = request.host.services();
         let items = services.iter().map(|service| (service.jid.as_str(), service.name.as_deref()));
@@ -96,6 +103,46 @@ impl Disco {
         let items = shown.map(|resource| (resource.link.jid.as_str(), None));
         Ok(Reply::with(|writer| write_items(items, None, writer)))
     }
+}
+
+/// XEP-0050 §2.2: the commands that the asker may give the host.
+fn command_items(request: &Request) -> Reply {
+    let registry = request.host.registry();
+    Reply::with(|writer| {
+        writer.start("query", DISCO_ITEMS).attr("node", COMMANDS);
+        for command in registry.commands(&request.host, &request.from) {
+            writer.start("item", DISCO_ITEMS).attr("jid", request.host.jid.as_str());
+            writer.attr("node", command.node).attr("name", command.name).end();
+        }
+        writer.end();
+    })
+}
+
+/// XEP-0050 §2.2: one command; `forbidden` to who may not give it.
+fn command_info(request: &Request, node: &str) -> IqResult {
+    let registry = request.host.registry();
+    let mut allowed = registry.commands(&request.host, &request.from);
+    match allowed.find(|command| command.node == node) {
+        Some(command) => {
+            let identity = ("command-node", Some(command.name));
+            Ok(Reply::with(|writer| write_command_info(node, identity, writer)))
+        }
+        None if registry.has_command(node) => Err(StanzaError::new(Condition::Forbidden)),
+        None => Err(StanzaError::new(Condition::ItemNotFound)),
+    }
+}
+
+fn write_command_info(node: &str, (kind, name): (&str, Option<&str>), writer: &mut Writer) {
+    writer.start("query", DISCO_INFO).attr("node", node);
+    writer.start("identity", DISCO_INFO).attr("category", "automation").attr("type", kind);
+    if let Some(name) = name {
+        writer.attr("name", name);
+    }
+    writer.end();
+    for feature in [COMMANDS, FORM] {
+        writer.start("feature", DISCO_INFO).attr("var", feature).end();
+    }
+    writer.end();
 }
 
 /// The account that is asked, if the asker may see its presence: by subscription (§8). That one of

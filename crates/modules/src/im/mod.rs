@@ -4,7 +4,6 @@ pub mod hints;
 pub mod message_ids;
 pub mod offline;
 pub mod private;
-pub mod registration;
 pub mod roster;
 pub mod session;
 pub mod vcard;

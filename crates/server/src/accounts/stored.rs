@@ -133,7 +133,8 @@ impl StoredAccounts {
         self.known_host(jid.domain()).map(|_| jid)
     }
 
-    fn known_host(&self, text: &str) -> Result<String, AccountError> {
+    /// One of our domains, in normal form.
+    pub fn known_host(&self, text: &str) -> Result<String, AccountError> {
         let domain = Jid::parse(text).map_err(AccountError::new)?;
         if self.hosts.iter().any(|host| host == domain.as_str()) {
             return Ok(domain.as_str().to_owned());

@@ -1,21 +1,11 @@
 //! `verona account`: through the control socket when a server runs, else on the store itself.
 
-use std::sync::Arc;
-
-use tokio::runtime::Runtime;
-use verona_core::store::Store;
-
-use crate::accounts::request::{AccountLine, AccountReply, AccountRequest, Accounts};
-use crate::accounts::stored::StoredAccounts;
+use crate::accounts::request::{AccountLine, AccountReply, AccountRequest};
 use crate::command::args::{Account, List, Named};
+use crate::command::desk::{Desk, MISFIT};
 use crate::command::failure::{Failure, print};
 use crate::command::password;
 use crate::config::load::Config;
-use crate::control::client::{ControlClient, ControlError};
-use crate::control::protocol::{Answer, Request};
-use crate::storage;
-
-const MISFIT: &str = "the server gave an answer that does not fit; is it an older version?";
 
 /// Does what the command says.
 pub fn run(config: &Config, command: Account) -> Result<(), Failure> {
@@ -44,7 +34,7 @@ pub fn run(config: &Config, command: Account) -> Result<(), Failure> {
 }
 
 fn change(config: &Config, request: AccountRequest, done: &str) -> Result<(), Failure> {
-    match Desk::open(config)?.ask(request)? {
+    match Desk::open(config)?.account(request)? {
         AccountReply::Done { jid } => print(&format!("{jid}: {done}\n")),
         AccountReply::Page { .. } => Err(Failure::new(MISFIT)),
     }
@@ -56,7 +46,7 @@ fn list(config: &Config, args: List) -> Result<(), Failure> {
     let mut after = None;
     loop {
         let request = AccountRequest::List { host: args.host.clone(), after };
-        let AccountReply::Page { accounts, next } = desk.ask(request)? else {
+        let AccountReply::Page { accounts, next } = desk.account(request)? else {
             return Err(Failure::new(MISFIT));
         };
         all.extend(accounts);
@@ -74,47 +64,4 @@ fn list(config: &Config, args: List) -> Result<(), Failure> {
         false => format!("{}\n", line.jid),
     });
     print(&lines.collect::<String>())
-}
-
-/// Where the accounts are reached.
-enum Desk {
-    /// In the running server.
-    Running(ControlClient),
-    /// On the store, which nobody else has open.
-    Stored { runtime: Runtime, store: Arc<dyn Store>, accounts: StoredAccounts },
-}
-
-impl Desk {
-    fn open(config: &Config) -> Result<Self, Failure> {
-        match ControlClient::connect(&config.control_socket()) {
-            Ok(client) => return Ok(Self::Running(client)),
-            Err(ControlError::NotRunning(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(Failure::new)?;
-        let store = runtime.block_on(async { storage::open(config) }).map_err(Failure::new)?;
-        let accounts = StoredAccounts::of(config, store.clone());
-        Ok(Self::Stored { runtime, store, accounts })
-    }
-
-    fn ask(&mut self, request: AccountRequest) -> Result<AccountReply, Failure> {
-        match self {
-            Self::Running(client) => match client.ask(&Request::Account { request })? {
-                Answer::Account { reply } => Ok(reply),
-                _ => Err(Failure::new(MISFIT)),
-            },
-            Self::Stored { runtime, accounts, .. } => {
-                runtime.block_on(accounts.perform(request)).map_err(Failure::new)
-            }
-        }
-    }
-}
-
-impl Drop for Desk {
-    fn drop(&mut self) {
-        if let Self::Stored { runtime, store, .. } = self {
-            runtime.block_on(store.close());
-        }
-    }
 }

@@ -33,6 +33,8 @@ pub enum Command {
     /// Make and change accounts, in the running server or on its store.
     #[command(subcommand)]
     Account(Account),
+    /// Invite somebody to make an account: a link, and a QR code of it.
+    Invite(Invite),
     /// Look at config, certificates, ports, disk and clock; say what mends what is wrong.
     Check(Json),
     /// Show the config.
@@ -118,6 +120,42 @@ pub struct List {
     /// Only the accounts of this domain.
     #[arg(long, value_name = "DOMAIN")]
     pub host: Option<String>,
+
+    /// Write JSON, for scripts.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// An invitation, or what is done with those that are open.
+#[derive(Args, Debug)]
+pub struct Invite {
+    /// The domain; without it, the first of the config.
+    #[arg(long, value_name = "DOMAIN")]
+    pub host: Option<String>,
+
+    /// The name that the account will have; without it, who comes chooses one.
+    #[arg(long)]
+    pub name: Option<String>,
+
+    /// An account that becomes a contact of the new one.
+    #[arg(long, value_name = "JID")]
+    pub contact: Option<String>,
+
+    /// For how long it is good: 90m, 12h, 5d; without it, as the config says.
+    #[arg(long, value_name = "TIME")]
+    pub expires: Option<String>,
+
+    /// Draw the QR code also where the output is no terminal.
+    #[arg(long, conflicts_with = "json")]
+    pub qr: bool,
+
+    /// List the invitations that are open.
+    #[arg(long, conflicts_with_all = ["name", "contact", "expires", "qr", "revoke"])]
+    pub list: bool,
+
+    /// Take one back, named by its id or its token.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["name", "contact", "expires", "qr", "json"])]
+    pub revoke: Option<String>,
 
     /// Write JSON, for scripts.
     #[arg(long)]

@@ -3,7 +3,10 @@
 pub mod account;
 pub mod args;
 pub mod check;
+pub mod desk;
 pub mod failure;
+pub mod invite;
 pub mod password;
+pub mod qr;
 pub mod run;
 pub mod running;

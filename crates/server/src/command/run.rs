@@ -7,7 +7,7 @@ use clap::Parser;
 
 use crate::command::args::{self, Cli, Command, Show};
 use crate::command::failure::{Failure, print};
-use crate::command::{account, check, running};
+use crate::command::{account, check, invite, running};
 use crate::config::load::Config;
 use crate::config::problem::Problems;
 use crate::config::show::{Detail, json, reference, show};
@@ -45,6 +45,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             serve::run(config).map_err(|failure| failure.with(look))
         }
         Command::Account(command) => account::run(&config, command),
+        Command::Invite(args) => invite::run(&config, args),
         Command::Check(_) => Ok(()),
         Command::Config(args::Config::Show(args)) => print(&shown(&config, args)?),
         Command::Status(args) => running::status(&config, args),

@@ -137,8 +137,7 @@ section! {
         domain: Domain;
         /// The accounts that may administer this domain.
         admins: Vec<BareJid> = Vec::new();
-        /// Who may make an account: nobody, who has an invitation, or everybody. Invitations cannot
-        /// be made by this version yet.
+        /// Who may make an account: nobody, who has an invitation (`verona invite`), or everybody.
         registration: Registration = Registration::Closed;
     }
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::request::{AccountReply, AccountRequest};
+use crate::invitations::request::{InviteReply, InviteRequest};
 
 /// Bytes of a request, at most: a password, a JID and their names.
 pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
@@ -27,6 +28,11 @@ pub enum Request {
     Account {
         /// What.
         request: AccountRequest,
+    },
+    /// Something with invitations.
+    Invite {
+        /// What.
+        request: InviteRequest,
     },
 }
 
@@ -50,6 +56,11 @@ pub enum Answer {
     Account {
         /// The outcome.
         reply: AccountReply,
+    },
+    /// What was asked of an invitation was done.
+    Invite {
+        /// The outcome.
+        reply: InviteReply,
     },
     /// It was not done.
     Refused {

@@ -67,6 +67,49 @@ pub async fn an_append_that_does_not_rise_is_refused(store: Arc<dyn Store>) {
     done(&store, |batch| batch.append(OTHER_LOG, &romeo, record(1, "a@b", A))).await;
 }
 
+/// Each peer with a record of a kind comes once, with the place of the last such record.
+pub async fn each_peer_is_known_with_its_last_record_of_a_kind(store: Arc<dyn Store>) {
+    let romeo = owner("romeo@montague.lit");
+    let peers = async |of: &Owner, flags_any| {
+        let mut found = store.peers(LOG, of, flags_any).await.expect("the peers are read");
+        found.sort();
+        found.into_iter().map(|(peer, seq)| (peer.to_string(), seq)).collect::<Vec<_>>()
+    };
+    let of = |known: &[(&str, Seq)]| -> Vec<(String, Seq)> {
+        known.iter().map(|(peer, seq)| ((*peer).to_owned(), *seq)).collect()
+    };
+    assert_eq!(peers(&romeo, 0).await, of(&[]));
+    done(&store, |batch| {
+        for (seq, peer, flags) in
+            [(1, "a@b", A), (2, "c@d", A | HIGH), (3, "a@b", B), (4, "e@f", B), (5, "a@b", B)]
+        {
+            batch.append(LOG, &romeo, record(seq, peer, flags));
+        }
+        batch.append(OTHER_LOG, &romeo, record(9, "g@h", A));
+        batch.append(LOG, &owner("juliet@capulet.lit"), record(9, "g@h", A));
+    })
+    .await;
+    assert_eq!(peers(&romeo, 0).await, of(&[("a@b", 5), ("c@d", 2), ("e@f", 4)]));
+    assert_eq!(peers(&romeo, A).await, of(&[("a@b", 1), ("c@d", 2)]));
+    assert_eq!(peers(&romeo, B | HIGH).await, of(&[("a@b", 5), ("c@d", 2), ("e@f", 4)]));
+    // With enough behind them that a store may have put the first elsewhere.
+    for hundred in 1..=10 {
+        let seqs = hundred * 100..hundred * 100 + 100;
+        done(&store, |batch| {
+            seqs.for_each(|seq| batch.append(LOG, &romeo, record(seq, "i@j", B)));
+        })
+        .await;
+    }
+    done(&store, |batch| batch.append(LOG, &romeo, record(2_000, "e@f", A))).await;
+    let all = of(&[("a@b", 5), ("c@d", 2), ("e@f", 2_000), ("i@j", 1_099)]);
+    assert_eq!(peers(&romeo, 0).await, all);
+    assert_eq!(peers(&romeo, A).await, of(&[("a@b", 1), ("c@d", 2), ("e@f", 2_000)]));
+    one(&store, Write::Unflag { log: LOG, owner: romeo.clone(), through: 4, bits: A }).await;
+    assert_eq!(peers(&romeo, A).await, of(&[("e@f", 2_000)]));
+    one(&store, Write::Trim { log: LOG, owner: romeo.clone(), through: 1_999 }).await;
+    assert_eq!(peers(&romeo, 0).await, of(&[("e@f", 2_000)]));
+}
+
 /// Following the last place of each page shows each record once, in order.
 pub async fn pages_forward_join_to_the_whole_log(store: Arc<dyn Store>) {
     let romeo = owner("romeo@montague.lit");

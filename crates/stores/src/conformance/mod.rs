@@ -54,6 +54,7 @@ macro_rules! conformance {
                 pages_backward_join_to_the_whole_log
                 every_filter_selects_in_pages_and_counts
                 a_page_of_nothing_tells_whether_there_is_more
+                each_peer_is_known_with_its_last_record_of_a_kind
                 amending_replaces_flags_and_stanza_only
                 unflagging_stops_at_its_place
                 unflagging_removes_what_is_left_without_flags

@@ -192,6 +192,42 @@ impl Read<'_> {
         })
     }
 
+    /// The peers of a log, each with the place of its last record that has one of these bits. From
+    /// one peer the index leads to the next, and from the end of each to its last record.
+    pub fn peers(
+        &self,
+        table: Table,
+        owner: &Owner,
+        flags_any: u32,
+    ) -> Result<Vec<(Arc<str>, Seq)>, Trouble> {
+        let Some(log) = self.log(table, owner)? else { return Ok(Vec::new()) };
+        let young = |young: &Young| young.log(log).map(|young| young.peers(flags_any));
+        self.both(young, |young| {
+            let mut lasts = young.unwrap_or_default();
+            let mut select = self.sql(
+                "WITH RECURSIVE known (id) AS (
+                   SELECT min(peer) FROM records INDEXED BY by_peer WHERE log = ?1
+                   UNION ALL
+                   SELECT (SELECT min(peer) FROM records INDEXED BY by_peer
+                           WHERE log = ?1 AND peer > known.id)
+                   FROM known WHERE known.id IS NOT NULL)
+                 SELECT id, (SELECT seq FROM records INDEXED BY by_peer
+                             WHERE log = ?1 AND peer = known.id AND (?2 = 0 OR flags & ?2)
+                             ORDER BY seq DESC LIMIT 1)
+                 FROM known WHERE id IS NOT NULL",
+            )?;
+            let mut rows = select.query(params![log, flags_any])?;
+            while let Some(row) = rows.next()? {
+                let Some(place) = row.get::<_, Option<i64>>(1)? else { continue };
+                let damaged = || Trouble::damaged(format_args!("the peers of log {log}"));
+                let name = self.peer_name(row.get(0)?)?.ok_or_else(damaged)?;
+                // What is young lies behind what is in the table.
+                lasts.entry(name).or_insert(place.unsigned_abs());
+            }
+            Ok(lasts.into_iter().collect())
+        })
+    }
+
     /// One record.
     pub fn record(&self, table: Table, owner: &Owner, seq: Seq) -> Result<Option<Record>, Trouble> {
         let Some(log) = self.log(table, owner)? else { return Ok(None) };

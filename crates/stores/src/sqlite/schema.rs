@@ -59,8 +59,13 @@ const STEPS: &[&str] = &["
 
 /// Brings the file to the newest version; refuses one that is newer still, or is not ours.
 pub fn migrate(connection: &mut Connection) -> Result<(), Trouble> {
-    let done = steps_done(connection)?;
-    for (step, version) in STEPS.iter().zip(1_u32..).skip(done) {
+    take(connection, STEPS)
+}
+
+/// Takes the steps that the file has not taken, each whole or not at all.
+fn take(connection: &mut Connection, steps: &[&str]) -> Result<(), Trouble> {
+    let done = steps_done(connection, steps)?;
+    for (step, version) in steps.iter().zip(1_u32..).skip(done) {
         let transaction = connection.transaction()?;
         transaction.execute_batch(step)?;
         transaction.pragma_update(None, "application_id", APPLICATION)?;
@@ -72,14 +77,14 @@ pub fn migrate(connection: &mut Connection) -> Result<(), Trouble> {
 
 /// Whether the file has the newest version.
 pub fn is_current(connection: &Connection) -> Result<(), Trouble> {
-    let done = steps_done(connection)?;
+    let done = steps_done(connection, STEPS)?;
     if done == STEPS.len() {
         return Ok(());
     }
     Err(unusable("the data was written by an older version; the next start brings it up to date"))
 }
 
-fn steps_done(connection: &Connection) -> Result<usize, Trouble> {
+fn steps_done(connection: &Connection, steps: &[&str]) -> Result<usize, Trouble> {
     let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i32>(0));
     let version = number("PRAGMA user_version")?;
     let application = number("PRAGMA application_id")?;
@@ -89,11 +94,11 @@ fn steps_done(connection: &Connection) -> Result<usize, Trouble> {
         return Err(unusable("the file is a database of another program"));
     }
     match usize::try_from(version) {
-        Ok(done) if done <= STEPS.len() => Ok(done),
+        Ok(done) if done <= steps.len() => Ok(done),
         _ => Err(unusable(format_args!(
             "the data was written by a newer version (format {version}, this one knows {}): \
              install that version again, or restore a backup made before",
-            STEPS.len()
+            steps.len()
         ))),
     }
 }
@@ -101,6 +106,9 @@ fn steps_done(connection: &Connection) -> Result<usize, Trouble> {
 fn unusable(why: impl std::fmt::Display) -> Trouble {
     Trouble::Store(StoreError::new(Fault::Unusable, why))
 }
+
+#[cfg(test)]
+mod migration;
 
 #[cfg(test)]
 mod tests {

@@ -139,6 +139,16 @@ impl Store for Sqlite {
         Box::pin(self.readers.ask(move |read| read.count(log, &owner, &slice)))
     }
 
+    fn peers<'a>(
+        &'a self,
+        log: Table,
+        owner: &'a Owner,
+        flags_any: u32,
+    ) -> Answer<'a, Vec<(Arc<str>, Seq)>> {
+        let owner = owner.clone();
+        Box::pin(self.readers.ask(move |read| read.peers(log, &owner, flags_any)))
+    }
+
     fn record<'a>(&'a self, log: Table, owner: &'a Owner, seq: Seq) -> Answer<'a, Option<Record>> {
         let owner = owner.clone();
         Box::pin(self.readers.ask(move |read| read.record(log, &owner, seq)))

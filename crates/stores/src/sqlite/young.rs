@@ -211,6 +211,12 @@ impl YoungLog {
         self.moved > 0 && slice.after.is_none_or(|after| after < self.moved)
     }
 
+    /// The peers of records that have one of these bits, each with the place of its last.
+    pub fn peers(&self, flags_any: u32) -> AHashMap<Arc<str>, Seq> {
+        let slice = Slice { flags_any, ..Slice::default() };
+        self.meant(&slice).map(|(seq, row)| (row.peer_name.clone(), seq)).collect()
+    }
+
     /// How many records a slice selects.
     pub fn count(&self, slice: &Slice) -> u64 {
         self.meant(slice).count() as u64

@@ -132,6 +132,16 @@ impl Store for Reopened {
         Box::pin(async move { store.record(log, owner, seq).await })
     }
 
+    fn peers<'a>(
+        &'a self,
+        log: Table,
+        owner: &'a Owner,
+        flags_any: u32,
+    ) -> Answer<'a, Vec<(Arc<str>, Seq)>> {
+        let store = self.next();
+        Box::pin(async move { store.peers(log, owner, flags_any).await })
+    }
+
     fn last_seq<'a>(&'a self, log: Table, owner: &'a Owner) -> Answer<'a, Seq> {
         let store = self.next();
         Box::pin(async move { store.last_seq(log, owner).await })

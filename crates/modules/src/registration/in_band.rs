@@ -1,12 +1,10 @@
-//! XEP-0077: In-Band Registration. Making an account where the operator lets anybody do so, changing
-//! its password, and removing it.
+//! XEP-0077: In-Band Registration. Making an account where the operator lets anybody do so, or with an
+//! invitation; changing its password, and removing it.
 //!
 //! §9 asks for the error codes of XEP-0086 as well, which is deprecated: we send conditions only.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 use verona_core::account::admin;
 use verona_core::hooks::{
@@ -14,15 +12,16 @@ use verona_core::hooks::{
     Request, Spec, Stage, Target,
 };
 use verona_core::host::Registration as Policy;
-use verona_core::limits::{
-    REGISTERING_NETWORKS_MAX, REGISTRATION_TRIES_PER_MINUTE, REGISTRATIONS_PER_MINUTE,
-};
 use verona_core::login::guard::network;
 use verona_xml::{Element, Writer};
 use verona_xmpp::error::{Condition, StanzaError};
 use verona_xmpp::jid::Jid;
 use verona_xmpp::stanza::IqType;
 use zeroize::Zeroizing;
+
+use crate::registration::invitation::{Invitations, Known};
+use crate::registration::networks::Networks;
+use crate::registration::redeem::redeem;
 
 const NS: &str = "jabber:iq:register";
 const NS_FEATURE: &str = "http://jabber.org/features/iq-register";
@@ -59,9 +58,10 @@ impl Module for Registration {
 }
 
 impl Registration {
-    /// §8: the stream feature, where anybody may register.
+    /// §8: the stream feature, where anybody may register, if only after showing an invitation: both
+    /// features stand beside each other then (XEP-0445 §3).
     fn offer(&self, offering: &mut Offering<'_>) {
-        if offering.host.settings().registration == Policy::Open {
+        if offering.host.settings().registration != Policy::Closed {
             offering.writer.empty("register", NS_FEATURE);
         }
     }
@@ -73,23 +73,24 @@ impl Registration {
         if request.iq.to().is_some_and(|to| *to != request.host.jid) {
             return error(Condition::NotAuthorized);
         }
+        let invited = request.notes.find::<Known>();
         match request.host.settings().registration {
             // §3.1: the error of who does not support it.
             Policy::Closed => return error(Condition::ServiceUnavailable),
-            Policy::Invite => {
+            Policy::Invite if invited.is_none() => {
                 let error = StanzaError::new(Condition::NotAllowed);
                 return Err(error.text("an invitation is needed"));
             }
-            Policy::Open => {}
+            Policy::Invite | Policy::Open => {}
         }
         match request.iq.iq_type() {
             Some(IqType::Get) => Ok(Reply::with(write_fields)),
-            Some(IqType::Set) => self.make(request).await,
+            Some(IqType::Set) => self.make(&request, invited).await,
             _ => error(Condition::BadRequest),
         }
     }
 
-    async fn make(&self, request: BeforeLogin) -> IqResult {
+    async fn make(&self, request: &BeforeLogin, invited: Option<Known>) -> IqResult {
         let tree = request.iq.payload_tree();
         let tree = tree.ok_or_else(|| StanzaError::new(Condition::BadRequest))?;
         if tree.root().child("remove", NS).is_some() {
@@ -101,19 +102,41 @@ impl Registration {
         let name = field(tree.root(), "username").ok_or_else(missing)?;
         let password = field(tree.root(), "password").ok_or_else(missing)?;
         let account = admin::address(&request.host, &name)?;
-        let unlimited = request.server.policy().limits.unlimited;
-        let peer = network(request.peer);
-        let now_secs = request.server.clock.uptime_secs();
-        if !unlimited && !self.networks.lock().may_try(peer, now_secs) {
+        let server = &request.server;
+        let (peer, now_secs) = (network(request.peer), server.clock.uptime_secs());
+        let (counts, is_invited) = (!server.policy().limits.unlimited, invited.is_some());
+        if counts && !self.networks.lock().may_try(peer, now_secs, is_invited) {
             let error = StanzaError::new(Condition::ResourceConstraint);
             return Err(error.text("too many registrations, try again in a minute"));
         }
-        if let Err(refusal) = admin::create(&request.server, &account, password).await {
-            self.networks.lock().failed(peer);
-            return Err(refusal.into());
+        if let Err(error) = self.found(request, &account, password, invited).await {
+            self.networks.lock().failed(peer, is_invited);
+            return Err(error);
         }
         tracing::info!(%account, %peer, "registered");
         Ok(Reply::empty())
+    }
+
+    async fn found(
+        &self,
+        request: &BeforeLogin,
+        account: &Jid,
+        password: Zeroizing<String>,
+        invited: Option<Known>,
+    ) -> Result<(), StanzaError> {
+        let server = &request.server;
+        let (store, now_micros) = (server.store.clone(), server.clock.now_micros());
+        let invitations = Invitations::of(store, request.host.jid.as_str(), now_micros);
+        // XEP-0445 §5: it looks as if the account were there already.
+        if invitations.is_kept(account.local().unwrap_or_default(), invited.as_ref()).await? {
+            return Err(StanzaError::new(Condition::Conflict));
+        }
+        let Some(known) = invited else {
+            return Ok(admin::create(server, account, password).await?);
+        };
+        redeem(server, &known, account, password).await?;
+        request.notes.drop_any::<Known>();
+        Ok(())
     }
 
     /// §3.1: who has an account is told that it does.
@@ -193,86 +216,4 @@ fn write_fields(writer: &mut Writer) {
 fn field(query: Element<'_>, name: &str) -> Option<Zeroizing<String>> {
     let text = query.child(name, NS)?.text().into_owned();
     (!text.is_empty()).then(|| Zeroizing::new(text))
-}
-
-/// How much each network has registered within a minute.
-#[derive(Default)]
-struct Networks {
-    known: HashMap<IpAddr, Count, ahash::RandomState>,
-}
-
-struct Count {
-    tries: u32,
-    made: u32,
-    since_secs: u32,
-}
-
-impl Networks {
-    /// Counts a try as an account that is made; false when there were too many.
-    fn may_try(&mut self, network: IpAddr, now_secs: u32) -> bool {
-        let over = |count: &Count| now_secs.saturating_sub(count.since_secs) >= 60;
-        if self.known.len() >= REGISTERING_NETWORKS_MAX {
-            self.known.retain(|_, count| !over(count));
-            if self.known.len() >= REGISTERING_NETWORKS_MAX {
-                self.known.clear();
-            }
-        }
-        let fresh = Count { tries: 0, made: 0, since_secs: now_secs };
-        let count = self.known.entry(network).or_insert(fresh);
-        if over(count) {
-            *count = Count { tries: 0, made: 0, since_secs: now_secs };
-        }
-        if count.tries >= REGISTRATION_TRIES_PER_MINUTE || count.made >= REGISTRATIONS_PER_MINUTE {
-            return false;
-        }
-        count.tries = count.tries.saturating_add(1);
-        count.made = count.made.saturating_add(1);
-        true
-    }
-
-    /// A try that did not make an account.
-    fn failed(&mut self, network: IpAddr) {
-        if let Some(count) = self.known.get_mut(&network) {
-            count.made = count.made.saturating_sub(1);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_network_makes_three_accounts_a_minute() {
-        let mut networks = Networks::default();
-        let peer: IpAddr = [192, 0, 2, 1].into();
-        for _ in 0..REGISTRATIONS_PER_MINUTE {
-            assert!(networks.may_try(peer, 5));
-        }
-        assert!(!networks.may_try(peer, 5));
-        assert!(networks.may_try([192, 0, 2, 2].into(), 5));
-        assert!(!networks.may_try(peer, 64));
-        assert!(networks.may_try(peer, 65));
-    }
-
-    #[test]
-    fn names_are_not_tried_without_end() {
-        let mut networks = Networks::default();
-        let peer: IpAddr = [192, 0, 2, 1].into();
-        let mut tries = 0;
-        while tries < 100 && networks.may_try(peer, 0) {
-            networks.failed(peer);
-            tries += 1;
-        }
-        assert_eq!(tries, REGISTRATION_TRIES_PER_MINUTE);
-    }
-
-    #[test]
-    fn what_is_remembered_is_bounded() {
-        let mut networks = Networks::default();
-        for number in 0..u32::try_from(REGISTERING_NETWORKS_MAX * 2).expect("a small number") {
-            networks.may_try(IpAddr::V4(number.into()), 0);
-        }
-        assert!(networks.known.len() <= REGISTERING_NETWORKS_MAX);
-    }
 }
