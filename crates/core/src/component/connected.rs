@@ -296,7 +296,8 @@ impl Component {
             // Nobody's acknowledgement waits for it: the server's own word to this connection.
             Fate::Waits if stub.is_none() => return,
             _ if state.gone => None,
-            Fate::Waits => Some(WAITED),
+            Fate::Waits if left.was_last => Some(WAITED),
+            Fate::Waits => Some(0),
             _ if !left.was_last => Some(TRANSIENT),
             Fate::Refused | Fate::Dropped => None,
         };

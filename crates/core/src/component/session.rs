@@ -108,18 +108,33 @@ impl Session {
             End::Closed => Some(String::new()),
             End::Error(error) => Some(error.to_xml()),
         };
-        if let Some(last) = last {
-            let limit = Duration::from_secs(CLOSE_SECS);
-            let _ = timeout(limit, who.close(&mut writer, &mut out, &last)).await;
+        let limit = Duration::from_secs(CLOSE_SECS);
+        if last.is_some() {
+            let _ = timeout(limit, who.finish_begun(&mut writer, &mut out)).await;
         }
+        // Before the component sees the end: it may connect anew at once.
         let left = server.component_left(&component, number);
-        let was_last = left.was_last;
-        server.settle_left(&component, left).await;
-        if was_last {
+        if left.was_last {
             server.component_gone(&component);
         }
+        tokio::spawn({
+            let (server, component) = (server.clone(), component.clone());
+            async move { server.settle_left(&component, left).await }
+        });
+        if let Some(last) = last.filter(|_| out.is_whole()) {
+            let _ = timeout(limit, close(&mut writer, &last)).await;
+        }
+        drop(writer);
         server.send(shown.farewells()).await;
     }
+}
+
+/// RFC 6120 §4.4: writes an error if there is one, and the end of the stream.
+async fn close(writer: &mut WriteHalf<Box<dyn Wire>>, last: &str) -> std::io::Result<()> {
+    writer.write_all(last.as_bytes()).await?;
+    writer.write_all(b"</stream:stream>").await?;
+    writer.flush().await?;
+    writer.shutdown().await
 }
 
 /// The bounds of what a component may send.
@@ -301,7 +316,7 @@ impl Writing<'_> {
         let stall = Duration::from_secs(SLOW_READER_SECS);
         let idle = Duration::from_secs(COMPONENT_IDLE_SECS);
         loop {
-            while out.written < out.bytes.len() {
+            while !out.is_whole() {
                 let rest = out.bytes.get(out.written..).unwrap_or_default();
                 let count = tokio::select! {
                     count = timeout(stall, writer.write(rest)) => count,
@@ -358,23 +373,26 @@ impl Writing<'_> {
         }
     }
 
-    /// RFC 6120 §4.4: writes the rest of what was begun, an error if there is one, and the end.
-    async fn close(
+    /// Writes the rest of what was begun: no stanza may be cut, and none of these comes twice.
+    async fn finish_begun(
         &self,
         writer: &mut WriteHalf<Box<dyn Wire>>,
         out: &mut Outgoing,
-        last: &str,
     ) -> std::io::Result<()> {
-        while out.written < out.bytes.len() {
+        while !out.is_whole() {
             let rest = out.bytes.get(out.written..).unwrap_or_default();
             match writer.write(rest).await? {
                 0 => return Err(std::io::ErrorKind::WriteZero.into()),
                 count => self.progress(out, count),
             }
         }
-        writer.write_all(last.as_bytes()).await?;
-        writer.write_all(b"</stream:stream>").await?;
-        writer.flush().await?;
-        writer.shutdown().await
+        Ok(())
+    }
+}
+
+impl Outgoing {
+    /// Whether all that was taken is written.
+    fn is_whole(&self) -> bool {
+        self.written >= self.bytes.len()
     }
 }
