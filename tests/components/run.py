@@ -15,7 +15,7 @@ from pathlib import Path
 import slixmpp
 
 from people import Failure, IrcClient, RawComponent, User
-from programs import DOMAIN, IRC, SECRET, SLIDGE, Biboumi, Ngircd, Server, Slidge, free_ports
+from programs import DOMAIN, IRC, SECRET, SLIDGE, Biboumi, Ngircd, Server, Slidge, free_ports, wait_until
 
 PASSWORD = "r0m30myr0m30"
 
@@ -162,6 +162,7 @@ secret = "{SECRET}"
     # What was acknowledged for one that is away lives through a kill.
     await fax.leave()
     rig.people.remove(fax)
+    wait_until("fax leaves", lambda: fax.domain not in server.connected())
     for n in range(20):
         juliet.send_message(mto=f"nurse@fax.{DOMAIN}", mbody=f"page {n}", mtype="chat")
     await juliet.plugin["xep_0199"].ping(DOMAIN)

@@ -143,7 +143,7 @@ fn weaker_settings_and_readable_secrets_are_told() {
     let weak = parse(
         &scratch,
         "[security]\nrequire_tls = false\nlegacy_auth = true\n[limits]\nunlimited = true\n\
-         [[component]]\ndomain = \"irc.localhost\"\nsecret = \"correct horse\"",
+         [[component]]\ndomain = \"irc.localhost\"\nsecret = \"correct horse battery\"",
     );
     let file = weak.file.clone().expect("a file");
     fs::set_permissions(&file, Permissions::from_mode(0o644)).expect("set");
