@@ -153,6 +153,10 @@ class RawComponent:
 
     async def leave(self):
         self.writer.close()
+        try:
+            await asyncio.wait_for(self.writer.wait_closed(), 5)
+        except OSError:
+            pass  # The server was faster.
 
 
 class IrcClient:
