@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use crate::federation::reach::{Pair, ProvenBy};
 use crate::federation::standing::Phase;
 use crate::federation::table::Federation;
-use crate::stream::server::side::Role;
 use crate::stream::server::pairs::{Grounds, Trust};
+use crate::stream::server::side::Role;
 
 /// How it stands between a domain here and one elsewhere.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
