@@ -51,7 +51,7 @@ fn a_power_cut_while_records_are_moved_leaves_one_state_whole() {
         generation_bytes: 4_000,
         step_records: 5,
         checkpoint_pages: i32::MAX,
-        ..Tuning::default()
+        ..Tuning::USUAL
     };
     History::record(tuning).cut_everywhere(tuning);
 }
@@ -127,7 +127,10 @@ impl History {
                 // The file has its length already, and the rest of it is not written.
                 let mut empty = tails[0].clone();
                 empty.resize(after.wal.len(), 0);
-                tails.push(empty);
+                // What is deleted is overwritten: a page may end in zeros, and is whole then.
+                if empty != after.wal {
+                    tails.push(empty);
+                }
             }
             for wal in tails {
                 images += 1;
