@@ -105,6 +105,9 @@ async def survive_a_kill(romeo, juliet, second, count=40):
     await again.come()
     for line in lines[count // 2:]:
         heard = await again.hears("message", romeo.boundjid.bare, within=90)
+        # A server without XEP-0198 may have lost what it was sent last: it gets that once more.
+        while heard[2] in lines[:count // 2] and not second.acknowledges:
+            heard = await again.hears("message", romeo.boundjid.bare, within=90)
         if heard[2] != line:
             raise Failure(f"heard {heard[2]!r} before {line!r}")
     refused = [item for item in romeo.heard if item[0] == "refused"]
