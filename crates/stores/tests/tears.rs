@@ -50,7 +50,7 @@ fn a_power_cut_while_records_are_moved_leaves_one_state_whole() {
         generation_bytes: 4_000,
         step_records: 5,
         checkpoint_pages: i32::MAX,
-        ..Tuning::default()
+        ..Tuning::USUAL
     };
     History::record(tuning).cut_everywhere(tuning);
 }
@@ -131,7 +131,10 @@ impl History {
                 // The file has its length already, and the rest of it is not written.
                 let mut empty = tails[0].clone();
                 empty.resize(after.wal.len(), 0);
-                tails.push(empty);
+                // What is deleted is overwritten: a page may end in zeros, and is whole then.
+                if empty != after.wal {
+                    tails.push(empty);
+                }
             }
             for (wal, is_there) in tails.into_iter().zip(&mut is_there) {
                 images += 1;
