@@ -213,6 +213,10 @@ pub const PROVEN_FEATURES_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Stanzas of one session whose commit is still awaited; beyond that the session is not read.
 pub const UNCOMMITTED_PER_SESSION_MAX: usize = 1_000;
 
+/// The same while the writer's queue is at its bound: all sessions together must not bring it to where
+/// it refuses.
+pub const UNCOMMITTED_CROWDED_MAX: usize = 4;
+
 /// Accounts that one network may make in a minute: a household, not a robot.
 pub const REGISTRATIONS_PER_MINUTE: u32 = 3;
 
