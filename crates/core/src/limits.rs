@@ -381,7 +381,7 @@ pub const OURS_RESUMES_SECS: u64 = 30;
 
 /// Seconds for which a peer is waited for to resume a stream of its own on which we had sent something:
 /// it is at it at once, or not at all.
-pub const THEIRS_RESUMES_SECS: u64 = 5;
+pub const THEIRS_RESUMES_SECS: u64 = 3;
 
 /// How long opening a stream to another server may take in all: records, connections, TLS, dialback.
 pub const ESTABLISH_SECS: u64 = 90;
