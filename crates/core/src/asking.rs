@@ -45,21 +45,10 @@ impl Server {
         self.ask_for((asker, asked), "set", payload).await
     }
 
-    async fn ask_for(
-        self: &Arc<Self>,
-        (asker, asked): (&Jid, &Jid),
-        kind: &str,
-        payload: &str,
-    ) -> Told {
-        let Some(mut question) = self.questions.open(asker, asked) else { return Told::Nothing };
-        let mut writer = Writer::new(ns::CLIENT);
-        writer.start("iq", ns::CLIENT).attr("to", asked.as_str()).attr("from", asker.as_str());
-        writer.attr("id", &question.id).attr("type", kind).raw(payload).end();
-        let Ok(request) = Stanza::parse(&writer.finish()) else { return Told::Nothing };
-        self.send(vec![request]).await;
-        let patience = Duration::from_secs(QUESTION_SECS);
-        let answer = tokio::time::timeout(patience, question.answer()).await.ok().flatten();
-        let Some(answer) = answer else { return Told::Nothing };
+    async fn ask_for(self: &Arc<Self>, pair: (&Jid, &Jid), kind: &str, payload: &str) -> Told {
+        let Some(answer) = self.put_question(pair, kind, payload).await else {
+            return Told::Nothing;
+        };
         if answer.iq_type() == Some(IqType::Result) {
             return Told::Result(Box::new(answer));
         }
@@ -68,5 +57,24 @@ impl Server {
             Some(error) => Told::Refused(StanzaError::read(error.root())),
             None => Told::Nothing,
         }
+    }
+
+    /// Asks an entity with an IQ, from one of our addresses to it; `payload` is XML that the server
+    /// wrote. The answer, a result or an error, or None: nothing came in time, or too much is being
+    /// asked already.
+    pub async fn put_question(
+        self: &Arc<Self>,
+        (asker, asked): (&Jid, &Jid),
+        kind: &str,
+        payload: &str,
+    ) -> Option<Stanza> {
+        let mut question = self.questions.open(asker, asked)?;
+        let mut writer = Writer::new(ns::CLIENT);
+        writer.start("iq", ns::CLIENT).attr("to", asked.as_str()).attr("from", asker.as_str());
+        writer.attr("id", &question.id).attr("type", kind).raw(payload).end();
+        let request = Stanza::parse(&writer.finish()).ok()?;
+        self.send(vec![request]).await;
+        let patience = Duration::from_secs(QUESTION_SECS);
+        tokio::time::timeout(patience, question.answer()).await.ok()?
     }
 }

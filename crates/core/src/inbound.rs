@@ -61,7 +61,12 @@ pub(crate) fn to_account(
                 let place = Place { server, registry: &registry };
                 message(&place, kind, passage, trail)
             }
-            Kind::Presence(kind) => to_resources(account, &mut state, kind, &stanza, trail),
+            Kind::Presence(kind) => {
+                if matches!(kind, PresenceType::Available | PresenceType::Unavailable) {
+                    registry.see(&mut passage);
+                }
+                to_resources(account, &mut state, kind, &stanza, trail)
+            }
             Kind::Iq(kind) => iq(server, (account, &state), (kind, &stanza), trail),
         }
     };

@@ -5,6 +5,7 @@ pub mod account;
 pub mod asking;
 pub mod chores;
 pub mod clock;
+pub mod component;
 pub mod delivery;
 pub mod federation;
 pub mod held;

@@ -213,6 +213,10 @@ pub const PROVEN_FEATURES_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Stanzas of one session whose commit is still awaited; beyond that the session is not read.
 pub const UNCOMMITTED_PER_SESSION_MAX: usize = 1_000;
 
+/// The same while the writer's queue is at its bound: all sessions together must not bring it to where
+/// it refuses.
+pub const UNCOMMITTED_CROWDED_MAX: usize = 4;
+
 /// Accounts that one network may make in a minute: a household, not a robot.
 pub const REGISTRATIONS_PER_MINUTE: u32 = 3;
 
@@ -283,6 +287,20 @@ pub const VCARD_BYTES_MAX: usize = 160 * 1024;
 
 /// Bytes of the status with which an account left, as it is kept for later askers.
 pub const LAST_STATUS_BYTES_MAX: usize = 1_023;
+
+/// Stanzas that wait for one component while it is away or reads slowly.
+pub const COMPONENT_QUEUE_STANZAS_MAX: usize = 10_000;
+
+/// Bytes of such stanzas.
+pub const COMPONENT_QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Seconds without a byte to a component, after which a space is sent: RFC 6120 §4.6.1 leaves the
+/// time to us, and a gateway that hangs is to be found within minutes.
+pub const COMPONENT_IDLE_SECS: u64 = 120;
+
+/// Pairs of addresses of which one sees the other as available through a component's connection:
+/// thousand users of a gateway, each with hundred contacts.
+pub const COMPONENT_SHOWN_MAX: usize = 100_000;
 
 /// Services that an account may have its notifications pushed to: more than anybody has devices.
 /// With one more the oldest goes, since its device is the likeliest to be gone.

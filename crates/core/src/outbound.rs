@@ -5,6 +5,7 @@ use std::sync::Arc;
 use verona_xmpp::error::{Condition, StanzaError};
 use verona_xmpp::stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
 
+use crate::account::Account;
 use crate::account::backlog;
 use crate::account::keep;
 use crate::account::presence::{self, Broadcast};
@@ -13,12 +14,21 @@ use crate::account::subscription;
 use crate::account::transition::Act;
 use crate::hooks::decision::{Delivery, Direction, Keep, Phase, Verdict};
 use crate::hooks::place::Target;
-use crate::server::{Change, Passage, Seat, Server};
+use crate::link::Link;
+use crate::server::{Change, Host, Passage, Seat, Server};
 use crate::store::batch::Batch;
 use crate::trail::{Kept, Need, Step, Trail, passes};
 
 /// How much later a leaving must be than the one on disk to be worth writing.
 const LAST_SEEN_MICROS: u64 = 60_000_000;
+
+/// Who sends a message.
+struct Speaker<'a> {
+    account: &'a Arc<Account>,
+    host: &'a Host,
+    /// The session, if it is one.
+    link: Option<&'a Arc<Link>>,
+}
 
 impl Server {
     /// Handles a stanza of a bound session; `from` has been set to the full JID.
@@ -44,25 +54,36 @@ impl Server {
         stanza: Stanza,
         trail: &mut Trail,
     ) {
-        let mut stanza =
-            if stanza.to().is_none() { stanza.with_to(&seat.account.jid) } else { stanza };
+        let stanza = if stanza.to().is_none() { stanza.with_to(&seat.account.jid) } else { stanza };
+        let speaker = Speaker { account: &seat.account, host: &seat.host, link: Some(&seat.link) };
+        self.message_of(&speaker, kind, stanza, trail);
+    }
+
+    /// A message that an account sends, from a session or by who may speak in its place.
+    fn message_of(
+        self: &Arc<Self>,
+        speaker: &Speaker<'_>,
+        kind: MessageType,
+        mut stanza: Stanza,
+        trail: &mut Trail,
+    ) {
         let came = stanza.clone();
-        let registry = seat.host.registry();
+        let registry = speaker.host.registry();
         let mut sends = Vec::new();
         {
-            let mut state = seat.account.turn();
+            let mut state = speaker.account.turn();
             if state.gone {
                 // Nothing may be kept for an account that was removed; its sessions are ending.
                 return;
             }
             let mut passage = Passage {
                 server: self,
-                host: &seat.host,
-                account: &seat.account,
+                host: speaker.host,
+                account: speaker.account,
                 state: &mut state,
                 direction: Direction::Outbound,
                 stanza: &mut stanza,
-                link: Some(&seat.link),
+                link: speaker.link,
                 keep: Keep::default(),
                 delivery: Delivery::Ignore,
                 sends: &mut sends,
@@ -98,6 +119,27 @@ impl Server {
         }
         trail.sends.push_back(stanza);
         trail.extend(sends);
+    }
+
+    /// Sends a message in the name of an account's bare JID, as if the account had: its guards, its
+    /// archive and its other resources see it so. `forbidden` when there is no such account. Returns
+    /// what is on its way to the disk.
+    pub async fn speak_for(self: &Arc<Self>, stanza: Stanza) -> Result<Vec<Kept>, StanzaError> {
+        let forbidden = || StanzaError::new(Condition::Forbidden);
+        let from = stanza.from().cloned().ok_or_else(forbidden)?;
+        let account = self.account(&from).await?.ok_or_else(forbidden)?;
+        let host = self.host(from.domain()).ok_or_else(forbidden)?;
+        let Kind::Message(kind) = stanza.kind() else {
+            return Err(StanzaError::new(Condition::BadRequest));
+        };
+        let stanza = if stanza.to().is_none() { stanza.with_to(&account.jid) } else { stanza };
+        let mut trail = Trail::default();
+        let speaker = Speaker { account: &account, host: &host, link: None };
+        self.message_of(&speaker, kind, stanza, &mut trail);
+        Ok(match self.carry_out(trail) {
+            Step::Done(kept) => kept,
+            Step::Later(later) => later.await,
+        })
     }
 
     /// §8.2.3, §10.3.3: an IQ without `to` is for the sender's own account.

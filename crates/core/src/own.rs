@@ -15,6 +15,7 @@ const OFFLINE: &str = "msgoffline";
 pub const MANIFEST: Manifest = Manifest {
     name: "core",
     specs: &[
+        Spec("XEP-0114", "1.6"),
         Spec("XEP-0160", "1.0.1"),
         Spec("XEP-0178", "1.2"),
         Spec("XEP-0185", "1.0"),

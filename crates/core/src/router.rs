@@ -10,13 +10,14 @@ use verona_xmpp::stanza::{IqType, Kind, PresenceType, Stanza};
 
 use crate::account::Account;
 use crate::account::subscription;
+use crate::hooks::decision::Standing;
 use crate::hooks::place::Target;
 use crate::hooks::reply::{Answer, IqResult};
 use crate::inbound;
 use crate::limits::SLOW_READER_SECS;
 use crate::link::Link;
 use crate::mailbox::Order;
-use crate::server::{Host, Request, Server};
+use crate::server::{Host, HostMessage, Request, Server};
 use crate::trail::{Kept, Need, Step, Trail};
 use verona_xmpp::error::{StreamCondition, StreamError};
 
@@ -76,6 +77,16 @@ impl Server {
                     Err(error) => trail.bounce(&back, &error),
                 }
             }
+            Need::Told(stanza, told) => {
+                match std::panic::AssertUnwindSafe(told).catch_unwind().await {
+                    Ok(Ok(kept)) => trail.kept.extend(kept),
+                    Ok(Err(error)) => trail.bounce(&stanza, &error),
+                    Err(_) => {
+                        tracing::error!("a module panicked while hearing a message");
+                        trail.bounce(&stanza, &StanzaError::new(Condition::InternalServerError));
+                    }
+                }
+            }
             Need::Answer(iq, answer) => {
                 let answer = contained(answer, trail.origin.as_deref()).await;
                 let written = answer.as_ref().is_ok_and(|reply| {
@@ -93,6 +104,9 @@ impl Server {
     pub(crate) fn route(self: &Arc<Self>, stanza: Stanza, trail: &mut Trail) -> Need {
         let Some(to) = stanza.to() else { return Need::Nothing };
         let Some(host) = self.host(to.domain()) else {
+            if let Some(component) = self.components.find(to.domain()) {
+                return self.to_component(&component, stanza, trail);
+            }
             self.send_abroad(stanza, trail);
             return Need::Nothing;
         };
@@ -102,7 +116,7 @@ impl Server {
         match self.directory.loaded(to.bare_str()) {
             Some(account) => inbound::to_account(self, &host, &account, stanza, trail),
             // Nobody of the account is online, so nobody sees a presence (RFC 6121 §8.5.2.2.2).
-            None if is_notice(&stanza) => Need::Nothing,
+            None if is_notice(&stanza) && !host.registry().watches_presence() => Need::Nothing,
             None => Need::Account(to.bare(), stanza),
         }
     }
@@ -118,7 +132,15 @@ impl Server {
                 trail.bounce(&stanza, &StanzaError::new(Condition::ServiceUnavailable));
             }
             Kind::Message(_) => {
-                trail.bounce(&stanza, &StanzaError::new(Condition::ServiceUnavailable));
+                let told = HostMessage {
+                    stanza: stanza.clone(),
+                    host: host.clone(),
+                    server: self.clone(),
+                };
+                match host.registry().tell(told) {
+                    Some(told) => return Need::Told(stanza, told),
+                    None => trail.bounce(&stanza, &StanzaError::new(Condition::ServiceUnavailable)),
+                }
             }
             Kind::Iq(_) => {
                 self.questions.answer(&stanza);
@@ -138,15 +160,34 @@ impl Server {
         trail: &mut Trail,
     ) -> Need {
         let Some(from) = iq.from().cloned() else { return Need::Nothing };
-        let request = Request {
+        let mut request = Request {
             iq: iq.clone(),
             from,
             account,
             host: host.clone(),
             link: trail.origin.clone(),
             server: self.clone(),
+            stands_in: false,
         };
-        match host.registry().answer(target, request) {
+        let registry = host.registry();
+        if let Some(answer) = registry.replace(&request) {
+            return Need::Answer(iq, answer);
+        }
+        let mut target = target;
+        if target == Target::Account {
+            match registry.standing(&request) {
+                Standing::Own => {}
+                Standing::Account => {
+                    request.stands_in = true;
+                    target = Target::Own;
+                }
+                Standing::Refused(error) => {
+                    trail.bounce(&iq, &error);
+                    return Need::Nothing;
+                }
+            }
+        }
+        match registry.answer(target, request) {
             Some(answer) => Need::Answer(iq, answer),
             None => {
                 trail.bounce(&iq, &StanzaError::new(Condition::ServiceUnavailable));

@@ -21,10 +21,11 @@ use crate::account::credentials::Record;
 use crate::account::directory::Directory;
 use crate::account::state::{PartSpec, State};
 use crate::clock::Clock;
+use crate::component::known::Components;
 use crate::hooks::command::{Command, Execution};
 
 use crate::federation::table::Federation;
-use crate::hooks::decision::{Delivery, Direction, Keep, Verdict};
+use crate::hooks::decision::{Delivery, Direction, Keep, Standing, Verdict};
 use crate::hooks::manifest::Manifest;
 use crate::hooks::notes::Notes;
 use crate::hooks::place::{Stage, Target};
@@ -36,14 +37,14 @@ use crate::limits::Limits;
 use crate::link::Link;
 use crate::login::guard::LoginGuard;
 use crate::login::hashing::Hashing;
-use crate::sleepers::{Alarm, Sleepers};
-
 use crate::questions::Questions;
+use crate::sleepers::{Alarm, Sleepers};
 use crate::stanza_id::StanzaIds;
 use crate::store::Store;
 use crate::store::error::{Fault, StoreError};
 use crate::stream::management::Managed;
 use crate::stream::user_agent::UserAgent;
+use crate::trail::Kept;
 
 use crate::stream::server::state::ServerStreams;
 
@@ -77,6 +78,8 @@ pub struct Server {
     pub streams: Arc<ServerStreams>,
     /// What entities announced that they can do.
     pub known_features: KnownFeatures,
+    /// External components (XEP-0114).
+    pub components: Components,
     hosts: ArcSwap<Hosts>,
     policy: ArcSwap<Policy>,
 }
@@ -118,6 +121,7 @@ impl Server {
             federation: Federation::default(),
             streams: Arc::new(ServerStreams::new(&identity.secret)),
             known_features: KnownFeatures::default(),
+            components: Components::default(),
             hosts: ArcSwap::from_pointee(hosts.collect()),
             policy: ArcSwap::from_pointee(policy),
         })
@@ -303,6 +307,14 @@ pub struct Registry {
     pub(crate) nonzas: Vec<(&'static str, &'static str, Hearing)>,
     pub(crate) inline: Vec<(&'static str, &'static str, Inlining)>,
     pub(crate) bound: Vec<Bounding>,
+    pub(crate) stand_ins: Vec<Judging>,
+    pub(crate) replacements: Vec<Replacing>,
+    pub(crate) told: Vec<(&'static str, &'static str, Telling)>,
+    pub(crate) presences: Vec<Watching>,
+    pub(crate) rosters: Vec<Listing>,
+    pub(crate) nestings: Vec<Nesting>,
+    pub(crate) announcements: Vec<Announcing>,
+    pub(crate) meetings: Vec<Meeting>,
     pub(crate) logins: Vec<Greeting>,
     /// What modules keep in memory with each account.
     pub parts: Vec<PartSpec>,
@@ -323,6 +335,16 @@ pub(crate) type Hearing = Box<dyn Fn(&Seat) + Send + Sync>;
 pub(crate) type Inlining = Box<dyn Fn(&mut Inline<'_>) + Send + Sync>;
 pub(crate) type Greeting = Box<dyn Fn(&Login<'_>) + Send + Sync>;
 pub(crate) type Bounding = Box<dyn Fn(Arc<Server>, Seat) -> Answer + Send + Sync>;
+pub(crate) type Judging = Box<dyn Fn(&Request) -> Standing + Send + Sync>;
+pub(crate) type Replacing = Box<dyn Fn(&Request) -> Option<Answer> + Send + Sync>;
+pub(crate) type Telling =
+    Box<dyn Fn(HostMessage) -> BoxFuture<'static, Result<Vec<Kept>, StanzaError>> + Send + Sync>;
+pub(crate) type Listing = Box<dyn Fn(&Listed<'_>, &mut Vec<Stanza>) + Send + Sync>;
+/// What is nested, and a number that changes when that does.
+pub(crate) type Nesting =
+    (Box<dyn Fn() -> u64 + Send + Sync>, Box<dyn Fn(Target) -> Vec<Nested> + Send + Sync>);
+pub(crate) type Announcing = Box<dyn Fn(&Jid, bool) -> Option<String> + Send + Sync>;
+pub(crate) type Meeting = Box<dyn Fn(ComponentEvent) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// A command that a module offers.
 pub(crate) struct Commanding {
@@ -354,6 +376,8 @@ pub struct Request {
     pub link: Option<Arc<Link>>,
     /// The server.
     pub server: Arc<Server>,
+    /// A module has said that who asks may do so in the account's place.
+    pub stands_in: bool,
 }
 
 impl Request {
@@ -367,10 +391,10 @@ impl Request {
         self.iq.payload_tree().ok_or_else(|| StanzaError::new(Condition::BadRequest))
     }
 
-    /// The asker's own account; `forbidden` when the request is for another's.
+    /// The asker's own account, or the one in whose place it asks; `forbidden` when the request is for another's.
     pub fn own(&self) -> Result<&Arc<Account>, StanzaError> {
         match &self.account {
-            Some(account) if account.jid.same_bare(&self.from) => Ok(account),
+            Some(account) if self.stands_in || account.jid.same_bare(&self.from) => Ok(account),
             _ => Err(StanzaError::new(Condition::Forbidden)),
         }
     }
@@ -471,4 +495,57 @@ pub struct BeforeLogin {
     pub peer: IpAddr,
     /// What modules remember of the stream.
     pub notes: Arc<Notes>,
+}
+
+/// A component comes or goes.
+pub struct ComponentEvent {
+    /// The server.
+    pub server: Arc<Server>,
+    /// The host whose module hears of it.
+    pub host: Arc<Host>,
+    /// The component's domain.
+    pub component: Jid,
+    /// Which of the two.
+    pub presence: Presence,
+}
+
+/// Whether a component is there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Presence {
+    /// It has one connection more, or the config was read anew.
+    Came {
+        /// A connection was told something that it had not been told before.
+        news: bool,
+    },
+    /// It has no connection any more.
+    Gone,
+}
+
+/// A message for a host itself.
+pub struct HostMessage {
+    /// The message, with `from` set.
+    pub stanza: Stanza,
+    /// The host.
+    pub host: Arc<Host>,
+    /// The server.
+    pub server: Arc<Server>,
+}
+
+/// A change of a roster item, within the turn of its account.
+pub struct Listed<'a> {
+    /// The account.
+    pub account: &'a Account,
+    /// Its state, with the change.
+    pub state: &'a State,
+    /// The contact whose item has changed, or is gone.
+    pub contact: &'a Jid,
+}
+
+/// What another entity tells of a namespace that it serves in a host's place.
+#[derive(Clone, Debug)]
+pub struct Nested {
+    /// The namespace: what else is told of it is left out.
+    pub ns: Arc<str>,
+    /// Identities, features and forms, as they stand in an answer to disco#info (XEP-0030 §3.1).
+    pub content: Arc<str>,
 }

@@ -122,6 +122,8 @@ pub(crate) enum Need {
     Room(Arc<Account>, Arc<Link>, Stanza),
     /// The answer of a module to a request.
     Answer(Stanza, Answer),
+    /// What a module does about a message.
+    Told(Stanza, BoxFuture<'static, Result<Vec<Kept>, StanzaError>>),
 }
 
 impl Trail {

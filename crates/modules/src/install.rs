@@ -9,6 +9,8 @@ use verona_core::server::Host;
 use crate::access::blocking::Blocking;
 use crate::archive::inbox::Inbox;
 use crate::archive::mam::Mam;
+use crate::components::delegation::Delegation;
+use crate::components::privilege::Privilege;
 use crate::devices::carbons::Carbons;
 use crate::devices::client_state::ClientState;
 use crate::devices::clients::Clients;
@@ -91,6 +93,8 @@ modules! {
     Inbox,
     Carbons,
     ClientState,
+    Privilege,
+    Delegation,
     Push,
     Clients,
 }

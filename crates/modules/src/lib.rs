@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod archive;
+pub mod components;
 pub mod devices;
 pub mod entity;
 pub mod im;

@@ -28,9 +28,10 @@ use verona_xmpp::jid::Jid;
 
 use crate::accounts::request::{AccountError, AccountReply, AccountRequest, Accounts};
 use crate::accounts::stored::StoredAccounts;
+use crate::calls::Calls;
 use crate::config::load::Config;
 use crate::control::protocol::{OtherServer, Status, Trial, TrialFailure};
-use crate::settings::{hosts, policy, reaching, rules, terms};
+use crate::settings::{components, hosts, policy, reaching, rules, terms};
 
 /// How often silent sessions are looked for at least, in seconds.
 const SWEEP_SECS_MAX: u32 = 15;
@@ -64,6 +65,8 @@ pub struct Assembly {
     listening: BTreeMap<String, Vec<SocketAddr>>,
     tasks: Mutex<JoinSet<()>>,
     iterations: u32,
+    calls: Calls,
+    shared: Shared,
 }
 
 impl Assembly {
@@ -86,6 +89,8 @@ impl Assembly {
         if waiting > 0 {
             tracing::info!(waiting, "messages wait for other servers");
         }
+        let left = server.set_components(components(&config)).await;
+        left.map_err(|error| error.to_string())?;
         let admission = Arc::new(Admission::default());
         let shared = Shared { server: server.clone(), certificates, admission };
         let mut doors = Doors { shared, listening: BTreeMap::new(), tasks: JoinSet::new() };
@@ -93,10 +98,15 @@ impl Assembly {
         doors.open("c2s_tls", &config.listen.c2s_tls, Service::ClientTls)?;
         doors.open("s2s", &config.listen.s2s, Service::Server)?;
         doors.open("s2s_tls", &config.listen.s2s_tls, Service::ServerTls)?;
+        doors.open("component", &config.listen.component, Service::Component)?;
         doors.tasks.spawn(sweep(server.clone()));
+        doors.tasks.spawn(verona_core::component::deliver::tend(server.clone()));
+        let calls = Calls::default();
+        calls.set(&config, &doors.shared);
         doors.tasks.spawn(verona_core::chores::tend(server.clone()));
-        let Doors { listening, tasks, .. } = doors;
-        Ok(Self { server, network, listening, tasks: Mutex::new(tasks), iterations })
+        let Doors { shared, listening, tasks } = doors;
+        let tasks = Mutex::new(tasks);
+        Ok(Self { server, network, listening, tasks, iterations, calls, shared })
     }
 
     /// Adds what it knows to the status.
@@ -108,6 +118,14 @@ impl Assembly {
         status.sessions = count(connected.saturating_add(asleep));
         status.servers = servers(&self.server);
         status.figures.insert("of these waiting for their clients".to_owned(), count(asleep));
+        for component in self.server.components.all() {
+            let (connections, waiting) = component.count();
+            let name = format!("component {}", component.jid);
+            status.figures.insert(format!("{name}, connections"), count(connections));
+            if waiting > 0 {
+                status.figures.insert(format!("{name}, waiting"), count(waiting));
+            }
+        }
     }
 
     /// Where everything durable is.
@@ -201,6 +219,11 @@ impl Assembly {
             gone.iter().any(|domain| domain.domain() == jid.domain())
         });
         self.server.review_federation();
+        let left = self.server.set_components(components(new)).await;
+        let left = left.map_err(|error| error.to_string())?;
+        notes.extend(left.iter().map(|domain| format!("{domain} is a component no longer")));
+        self.calls.set(new, &self.shared);
+        self.server.introduce_components();
         if old.listen != new.listen {
             notes.push("[listen] has changed, which waits for a restart".to_owned());
         }
@@ -217,6 +240,8 @@ impl Assembly {
             0 => {}
             left => tracing::warn!(left, "server streams did not end in time"),
         }
+        self.calls.end();
+        self.server.suspend_components(GOODBYE / 2).await;
         match self.server.suspend(GOODBYE).await {
             Ok(0) => {}
             Ok(left) => tracing::warn!(left, "sessions did not end in time"),

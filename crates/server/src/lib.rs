@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod assembly;
+pub mod calls;
 pub mod check;
 pub mod command;
 pub mod config;

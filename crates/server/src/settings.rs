@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use verona_core::component::settings::ComponentSettings;
 use verona_core::federation::terms::{Circle, Terms};
 use verona_core::hooks::{ConfigError, HostSettings, Module, Sections, Settings};
 use verona_core::server::{Host, Policy};
@@ -59,6 +60,22 @@ pub fn hosts(config: &Config) -> Result<Vec<Host>, String> {
         made.map_err(|problem| problem.to_string())
     };
     config.hosts.iter().map(make).collect()
+}
+
+/// The external components.
+pub fn components(config: &Config) -> Vec<ComponentSettings> {
+    let each = config.components.iter().map(|component| ComponentSettings {
+        domain: component.domain.domain.0.clone(),
+        subdomains: component.domain.subdomains,
+        secret: component.secret.reveal().into(),
+        name: Some(component.name.clone()).filter(|name| !name.is_empty()),
+        connections_max: component.connections_max.max(component.connect.len()),
+        wait_secs: component.wait_secs,
+        stanza_bytes_max: component.stanza_bytes_max,
+        rate_bytes_per_sec: component.rate_bytes_per_sec,
+        rate_stanzas_per_sec: component.rate_stanzas_per_sec,
+    });
+    each.collect()
 }
 
 /// Days for which an invitation is good.

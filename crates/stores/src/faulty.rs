@@ -181,6 +181,10 @@ impl Store for Faulty {
         self.inner.room()
     }
 
+    fn is_crowded(&self) -> bool {
+        self.inner.is_crowded()
+    }
+
     fn entries<'a>(&'a self, owner: &'a Owner, tables: &'a [Table]) -> Answer<'a, Vec<Entry>> {
         self.ask(self.inner.entries(owner, tables))
     }

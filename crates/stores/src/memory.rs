@@ -68,6 +68,10 @@ impl Store for Memory {
         Box::pin(ready(()))
     }
 
+    fn is_crowded(&self) -> bool {
+        false
+    }
+
     fn entries<'a>(&'a self, owner: &'a Owner, tables: &'a [Table]) -> Answer<'a, Vec<Entry>> {
         self.ask(|inner| {
             let mut found = Vec::new();

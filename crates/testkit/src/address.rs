@@ -26,8 +26,21 @@ impl Address {
         })
     }
 
+    /// The address of a component.
+    pub fn of_component(domain: &str) -> Self {
+        Self { local: String::new(), domain: domain.to_owned(), resource: String::new() }
+    }
+
+    /// Whether it is that of a component.
+    pub fn is_component(&self) -> bool {
+        self.local.is_empty()
+    }
+
     /// The bare JID.
     pub fn bare(&self) -> String {
+        if self.is_component() {
+            return self.domain.clone();
+        }
         format!("{}@{}", self.local, self.domain)
     }
 
@@ -39,6 +52,9 @@ impl Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_component() {
+            return f.write_str(&self.domain);
+        }
         write!(f, "{}@{}/{}", self.local, self.domain, self.resource)
     }
 }

@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use sha1::{Digest, Sha1};
+
 use crate::address::Address;
 use crate::node::{NS_CLIENT, NS_STREAM, Node, escape};
 use crate::parse::ROUND_TRIP;
-use crate::place::{Link, Security};
+use crate::place::{HOSTS, Link, Security};
 use crate::reader::Item;
 use crate::sasl;
 use crate::wire::{Trouble, Wire};
@@ -21,6 +23,8 @@ const NS_REGISTER: &str = "jabber:iq:register";
 /// A client of one server.
 pub struct Client {
     wire: Wire,
+    /// Of a component's stream.
+    stream_id: String,
     address: Address,
     features: Node,
     /// What came while something else was waited for.
@@ -40,9 +44,13 @@ impl Client {
     ) -> Result<Self, Trouble> {
         let security = link.security;
         let mut wire = Wire::new(link, &address.domain, patience).await?;
-        let features = wire.open(&address.domain, security).await?;
+        let (features, stream_id) = match address.is_component() {
+            true => (Node::default(), wire.open_component(&address.domain).await?),
+            false => (wire.open(&address.domain, security).await?, String::new()),
+        };
         Ok(Self {
             wire,
+            stream_id,
             address: address.clone(),
             features,
             inbox: VecDeque::new(),
@@ -64,10 +72,24 @@ impl Client {
         if self.authenticated {
             return Ok(());
         }
+        if self.address.is_component() {
+            self.shake_hands(password).await?;
+            self.authenticated = true;
+            return Ok(());
+        }
         let local = self.address.local.clone();
         sasl::authenticate(&mut self.wire, &self.features, &local, password).await?;
         self.authenticated = true;
         self.features = self.wire.open_stream(&self.address.domain).await?;
+        Ok(())
+    }
+
+    /// XEP-0114 §3.
+    async fn shake_hands(&mut self, secret: &str) -> Result<(), Trouble> {
+        let digest = Sha1::digest([self.stream_id.as_str(), secret].concat());
+        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.wire.send(format!("<handshake>{hex}</handshake>").as_bytes()).await?;
+        self.wire.expect("handshake", NS_CLIENT).await?;
         Ok(())
     }
 
@@ -110,6 +132,10 @@ impl Client {
 
     /// Binds the resource of the address (RFC 6120 §7.7).
     pub async fn bind(&mut self) -> Result<(), Trouble> {
+        if self.address.is_component() {
+            self.bound = true;
+            return Ok(());
+        }
         let resource = escape(&self.address.resource);
         let request = format!(
             "<iq type='set' id='bind'><bind xmlns='{NS_BIND}'>\
@@ -218,7 +244,11 @@ impl Client {
         self.round_trips += 1;
         let id = format!("{ROUND_TRIP}{}", self.round_trips);
         let domain = &self.address.domain;
-        let ping = format!("<iq type='get' to='{domain}' id='{id}'><ping xmlns='{NS_PING}'/></iq>");
+        let addresses = match self.address.is_component() {
+            true => format!("from='{domain}' to='{}'", HOSTS[0]),
+            false => format!("to='{domain}'"),
+        };
+        let ping = format!("<iq type='get' {addresses} id='{id}'><ping xmlns='{NS_PING}'/></iq>");
         // When the server has closed, what it said before can still be read.
         let _ = self.wire.send(ping.as_bytes()).await;
         loop {

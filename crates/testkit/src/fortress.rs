@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::TcpSocket;
 
 use crate::address::Address;
-use crate::place::{Link, Place, Security};
+use crate::place::{Link, Place, SECRET, Security};
 use crate::raw::Raw;
 use crate::running::{RunningServer, free_addresses};
 use crate::wire::Trouble;
@@ -27,6 +27,8 @@ use crate::wire::Trouble;
 pub const HOSTS: [&str; 2] = ["capulet.lit", "montague.lit"];
 /// A domain whose server an attacker plays: it is looked for where [`Fortress::authority`] says.
 pub const ELSEWHERE: &str = "tybalt.lit";
+/// The domain of its component.
+pub const COMPONENT: &str = "irc.capulet.lit";
 /// The password of all guests.
 pub const PASSWORD: &str = "wherefore art thou";
 /// The two ways in for clients.
@@ -83,6 +85,7 @@ pub struct Fortress {
     /// The two doors for servers.
     s2s: [SocketAddr; 2],
     authority: SocketAddr,
+    component: SocketAddr,
     accounts: Mutex<BTreeSet<String>>,
 }
 
@@ -148,9 +151,9 @@ impl Fortress {
         fs::create_dir_all(&dir)?;
         let [c2s, c2s_tls] = free_addresses()?;
         let s2s = free_addresses()?;
-        let [authority, _] = free_addresses()?;
-        let config = with_servers(&config(&dir, c2s, c2s_tls), s2s, authority);
-        fs::write(dir.join("verona.toml"), config)?;
+        let [authority, component] = free_addresses()?;
+        let config = config(&dir, [c2s, c2s_tls, component]);
+        fs::write(dir.join("verona.toml"), with_servers(&config, s2s, authority))?;
         let log = File::create(dir.join("log"))?;
         let child = Command::new(binary)
             .arg("serve")
@@ -163,7 +166,7 @@ impl Fortress {
         let pid = child.id();
         let (binary, child) = (binary.to_owned(), Mutex::new(child));
         let accounts = Mutex::default();
-        Ok(Self { binary, child, pid, dir, c2s, c2s_tls, s2s, authority, accounts })
+        Ok(Self { binary, child, pid, dir, c2s, c2s_tls, s2s, authority, component, accounts })
     }
 
     fn wait_until_it_listens(&self) -> Result<(), String> {
@@ -214,6 +217,11 @@ impl Fortress {
     /// Where the server looks for the one of [`ELSEWHERE`]: an attacker may listen there.
     pub fn authority(&self) -> SocketAddr {
         self.authority
+    }
+
+    /// An attacker at the door for components, from an address that nobody else has.
+    pub fn component_gate(&self) -> Gate {
+        Gate { to: self.component, security: Security::None, ..self.gate(Security::StartTls) }
     }
 
     /// The socket through which the operator speaks to the server.
@@ -390,13 +398,14 @@ fn with_servers(config: &str, [s2s, s2s_tls]: [SocketAddr; 2], authority: Socket
 }
 
 /// Nothing but addresses and the directory: all else is as it is delivered.
-fn config(dir: &Path, c2s: SocketAddr, c2s_tls: SocketAddr) -> String {
+fn config(dir: &Path, [c2s, c2s_tls, component]: [SocketAddr; 3]) -> String {
     let mut text = format!("data_dir = {:?}\n", dir.join("data"));
     for host in HOSTS {
         text.push_str(&format!("[[host]]\ndomain = {host:?}\n"));
     }
     text + &format!(
         "[listen]\nc2s = [\"{c2s}\"]\nc2s_tls = [\"{c2s_tls}\"]\ns2s = []\ns2s_tls = []\nhttp = []\n\
-         https = []\ncomponent = []\n"
+         https = []\ncomponent = [\"{component}\"]\n\
+         [[component]]\ndomain = \"{COMPONENT}\"\nsecret = \"{SECRET}\"\n"
     )
 }

@@ -32,6 +32,7 @@ impl Listening {
 impl Place for Listening {
     fn suits(&self, setup: &Setup) -> Result<(), String> {
         match setup.config.is_empty()
+            && setup.components.is_empty()
             && setup.admins.is_empty()
             && matches!(setup.registration.as_deref(), None | Some("open"))
         {

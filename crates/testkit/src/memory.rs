@@ -9,9 +9,12 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use verona_core::account::credentials::{ACCOUNTS, Record};
+use verona_core::component::settings::ComponentSettings;
+use verona_core::component::stream;
 use verona_core::hooks::{ConfigError, HostSettings, Sections, Settings};
 use verona_core::host::Registration;
 use verona_core::limits::Limits;
@@ -85,8 +88,23 @@ impl Memory {
             make(HostSettings { registration, admins, ..settings(domain) }, &tables)
         };
         let hosts: Result<Vec<Host>, String> = domains.iter().map(host).collect();
-        Ok(Self { setup, ..Self::new(hosts?)? })
+        let memory = Self { setup, ..Self::new(hosts?)? };
+        let components = memory.setup.components.iter().map(component).collect::<Result<_, _>>()?;
+        // A store in memory makes nobody wait.
+        let set = memory.server.set_components(components).now_or_never();
+        set.ok_or("the store was waited for")?.map_err(|error| error.to_string())?;
+        Ok(memory)
     }
+}
+
+/// A component as a script names it.
+fn component((domain, connections_max): &(String, usize)) -> Result<ComponentSettings, String> {
+    let name = domain.strip_prefix("*.").unwrap_or(domain);
+    let jid = Jid::parse(name).map_err(|error| error.to_string())?;
+    let mut settings = ComponentSettings::new(jid, crate::place::SECRET);
+    settings.subdomains = name != domain;
+    settings.connections_max = *connections_max;
+    Ok(settings)
 }
 
 /// The settings of a host about which nobody has said anything.
@@ -120,10 +138,14 @@ impl Place for Memory {
         self.server.store.submit(batch).await.map_err(|error| told(&error))
     }
 
-    async fn connect(&self, _: &Address) -> io::Result<Link> {
+    async fn connect(&self, address: &Address) -> io::Result<Link> {
         let (near, far) = tokio::io::duplex(PIPE_BYTES);
         let wire = Box::new(Duplex(far));
-        tokio::spawn(client::serve(self.server.clone(), wire, Box::new(|| {})));
+        let server = self.server.clone();
+        match address.is_component() {
+            true => tokio::spawn(stream::serve(server, wire, Box::new(|| {}))),
+            false => tokio::spawn(client::serve(server, wire, Box::new(|| {}))),
+        };
         Ok(Link::plain(near))
     }
 }

@@ -7,6 +7,8 @@ use std::fmt::{self, Write as _};
 
 /// The content namespace of client streams (RFC 6120 §4.8.3).
 pub const NS_CLIENT: &str = "jabber:client";
+/// The content namespace of the streams of components (XEP-0114 §3).
+pub const NS_COMPONENT: &str = "jabber:component:accept";
 /// The namespace of the stream itself (RFC 6120 §4.8.1).
 pub const NS_STREAM: &str = "http://etherx.jabber.org/streams";
 /// The namespace of stanza error conditions (RFC 6120 §8.3.2).
@@ -51,6 +53,18 @@ impl Node {
     /// Tells whether the element has this name in this namespace.
     pub fn is(&self, name: &str, ns: &str) -> bool {
         self.name == name && self.ns == ns
+    }
+
+    /// Takes all elements of one namespace for elements of another.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        if self.ns == from {
+            to.clone_into(&mut self.ns);
+        }
+        for content in &mut self.content {
+            if let Content::Element(child) = content {
+                child.rename(from, to);
+            }
+        }
     }
 
     /// Tells whether this is a message, presence or iq of a client stream.

@@ -11,6 +11,8 @@
 //!     retention_days = 1
 //! nurse is nurse@capulet.lit/hall     a character who is not of the usual cast
 //! peter has no account
+//! irc is component irc.capulet.lit    one with a connection of its own (XEP-0114); `*.irc.capulet.lit`
+//!                                     has all domains below, two names with one domain two connections
 //! romeo is subscribed to juliet       romeo receives her presence before it begins
 //!
 //! juliet connects                     a stream without a login
@@ -231,6 +233,9 @@ impl Parser {
             self.script.subscriptions.push(pair);
             return Ok(());
         }
+        if let Some(domain) = phrase.strip_prefix("is component ") {
+            return self.introduce_component(name, domain.trim());
+        }
         if let Some(jid) = phrase.strip_prefix("is ") {
             let address = Address::parse(jid.trim());
             let address = address.ok_or_else(|| format!("`{jid}` is not a full JID"))?;
@@ -369,9 +374,20 @@ impl Parser {
             return Err(format!("{name} is known already").into());
         }
         let name = name.to_owned();
-        let character = Character { name, address, has_account: true, is_present: false };
+        let has_account = !address.is_component();
+        let character = Character { name, address, has_account, is_present: false };
         self.script.cast.push(character);
         Ok(())
+    }
+
+    fn introduce_component(&mut self, name: &str, domain: &str) -> Result<(), Wrong> {
+        let known = self.script.setup.components.iter_mut().find(|(known, _)| known == domain);
+        match known {
+            Some((_, connections)) => *connections += 1,
+            None => self.script.setup.components.push((domain.to_owned(), 1)),
+        }
+        let domain = domain.strip_prefix("*.").unwrap_or(domain);
+        self.introduce(name, Address::of_component(domain))
     }
 
     fn take_account(&mut self, who: usize) -> Result<(), Wrong> {

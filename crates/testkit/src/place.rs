@@ -11,6 +11,9 @@ use crate::script::Setup;
 /// The domains that a server for scripts serves: those of the characters of the RFCs.
 pub const HOSTS: [&str; 3] = ["capulet.lit", "montague.lit", "localhost"];
 
+/// What components prove to know.
+pub const SECRET: &str = "wherefore art thou Romeo?";
+
 /// A way for bytes to and from a server.
 pub trait Pipe: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -59,7 +62,7 @@ pub trait Place: Sync {
         password: &str,
     ) -> impl Future<Output = Result<(), String>> + Send;
 
-    /// Opens a connection to the server of a character.
+    /// Opens a connection to the server of a character; where components connect, when it is one.
     fn connect(&self, address: &Address) -> impl Future<Output = io::Result<Link>> + Send;
 
     /// What the server has logged, to be shown when a conversation fails.

@@ -12,7 +12,7 @@ use crate::client::Client;
 use crate::compare::compare;
 use crate::failure::Failure;
 use crate::node::{NS_CLIENT, Node};
-use crate::place::Place;
+use crate::place::{Place, SECRET};
 use crate::script::{Act, Script, Step};
 use crate::template::{Captures, Template};
 use crate::wire::{PATIENCE, Trouble};
@@ -81,7 +81,10 @@ impl<'a, P: Place> Stage<'a, P> {
         let passwords = script
             .cast
             .iter()
-            .map(|c| (c.address.bare(), format!("{}, wherefore?", c.address.local)))
+            .map(|c| match c.address.is_component() {
+                true => (c.address.bare(), SECRET.to_owned()),
+                false => (c.address.bare(), format!("{}, wherefore?", c.address.local)),
+            })
             .collect();
         let (known, so_far) = (Captures::new(), Vec::new());
         Self { script, place, patience, actors, passwords, known, so_far }
@@ -225,6 +228,9 @@ impl<'a, P: Place> Stage<'a, P> {
     ) -> Result<(), String> {
         let name = &self.script.cast[who].name;
         self.log_in(who).await.map_err(|trouble| format!("{name}: {trouble}"))?;
+        if self.script.cast[who].address.is_component() {
+            return Ok(());
+        }
         let presence = match priority {
             None => "<presence/>".to_owned(),
             Some(priority) => format!("<presence><priority>{priority}</priority></presence>"),

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::address::Address;
 use crate::listening::Listening;
-use crate::place::{HOSTS, Link, Place, Security};
+use crate::place::{HOSTS, Link, Place, SECRET, Security};
 use crate::script::Setup;
 
 /// A port found free can be taken by another before the server binds it.
@@ -50,6 +50,7 @@ pub struct RunningServer {
     dir: PathBuf,
     c2s: SocketAddr,
     c2s_tls: SocketAddr,
+    component: SocketAddr,
 }
 
 impl RunningServer {
@@ -83,9 +84,11 @@ impl RunningServer {
         let dir = std::env::temp_dir().join(name);
         fs::create_dir_all(&dir)?;
         let [c2s, c2s_tls] = free_addresses()?;
-        fs::write(dir.join("verona.toml"), config(wanted, &dir, c2s, c2s_tls))?;
+        let component = free_address()?;
+        let addresses = [c2s, c2s_tls, component];
+        fs::write(dir.join("verona.toml"), config(wanted, &dir, addresses))?;
         let child = serve(wanted, &dir).inspect_err(|_| drop(fs::remove_dir_all(&dir)))?;
-        Ok(Self { wanted: wanted.clone(), child, dir, c2s, c2s_tls })
+        Ok(Self { wanted: wanted.clone(), child, dir, c2s, c2s_tls, component })
     }
 
     /// Asks the server to end, as the system does, and waits for it.
@@ -194,7 +197,11 @@ impl Place for RunningServer {
         self.add_account(&address.bare(), password).map_err(|error| error.to_string())
     }
 
-    async fn connect(&self, _address: &Address) -> io::Result<Link> {
+    async fn connect(&self, address: &Address) -> io::Result<Link> {
+        if address.is_component() {
+            let door = Listening { address: self.component, security: Security::None };
+            return door.link().await;
+        }
         self.listening().link().await
     }
 
@@ -243,7 +250,7 @@ fn free_address() -> io::Result<SocketAddr> {
 }
 
 /// The configuration; a section that the script writes itself is left to it.
-fn config(wanted: &Wanted, dir: &Path, c2s: SocketAddr, c2s_tls: SocketAddr) -> String {
+fn config(wanted: &Wanted, dir: &Path, [c2s, c2s_tls, component]: [SocketAddr; 3]) -> String {
     let mut text = format!("data_dir = {:?}\n", dir.join("data"));
     let registration = wanted.setup.registration.as_deref();
     let registration = registration.map(|word| format!("registration = {word:?}\n"));
@@ -256,11 +263,20 @@ fn config(wanted: &Wanted, dir: &Path, c2s: SocketAddr, c2s_tls: SocketAddr) -> 
         }
     }
     let _ = writeln!(text, "[storage]\nurl = {:?}", wanted.storage);
+    let components = &wanted.setup.components;
+    let door = if components.is_empty() { String::new() } else { format!("\"{component}\"") };
     let _ = writeln!(
         text,
         "[listen]\nc2s = [\"{c2s}\"]\nc2s_tls = [\"{c2s_tls}\"]\ns2s = []\ns2s_tls = []\n\
-         http = []\nhttps = []\ncomponent = []"
+         http = []\nhttps = []\ncomponent = [{door}]"
     );
+    for (domain, connections) in components {
+        let _ = writeln!(
+            text,
+            "[[component]]\ndomain = {domain:?}\nsecret = {SECRET:?}\n\
+             connections_max = {connections}"
+        );
+    }
     let own = |header: &str| wanted.setup.config.lines().any(|line| line.trim() == header);
     for (header, line) in [("[limits]", "unlimited = true"), ("[security]", "require_tls = false")]
     {
@@ -287,7 +303,7 @@ mod tests {
     #[test]
     fn a_script_can_write_sections_of_its_own() {
         let address: SocketAddr = "127.0.0.1:5222".parse().unwrap();
-        let text = |extra: &str| config(&wanted(extra), Path::new("/tmp/x"), address, address);
+        let text = |extra: &str| config(&wanted(extra), Path::new("/tmp/x"), [address; 3]);
         let plain = text("");
         assert!(plain.contains("[limits]\nunlimited = true"));
         assert!(plain.contains("domain = \"capulet.lit\"\n[[host]]"));

@@ -28,6 +28,9 @@ pub struct Setup {
     pub admins: Vec<String>,
     /// Lines of TOML to be added to the configuration.
     pub config: String,
+    /// The domains of components, as they stand in the configuration, and how many connections each
+    /// may have.
+    pub components: Vec<(String, usize)>,
 }
 
 impl Setup {

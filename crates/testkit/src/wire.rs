@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
-use crate::node::{NS_CLIENT, NS_STREAM, Node};
+use crate::node::{NS_CLIENT, NS_COMPONENT, NS_STREAM, Node};
 use crate::place::{Link, Pipe, Security};
 use crate::reader::{Item, Reader, XmlError};
 use crate::tls;
@@ -91,6 +91,22 @@ impl Wire {
         self.open_stream(domain).await
     }
 
+    /// Opens the stream of a component and gives back its id (XEP-0114 §3).
+    pub async fn open_component(&mut self, domain: &str) -> Result<String, Trouble> {
+        self.begin_anew();
+        let header = format!(
+            "<stream:stream to='{domain}' xmlns='{NS_COMPONENT}' xmlns:stream='{NS_STREAM}'>"
+        );
+        self.send(header.as_bytes()).await?;
+        match self.item("the stream header").await? {
+            Item::Open(header) => Ok(header.attr("id").unwrap_or_default().to_owned()),
+            Item::Element(other) => {
+                Err(Trouble::Unexpected("the stream header".to_owned(), Box::new(other)))
+            }
+            Item::Close => Err(Trouble::Closed("the stream header".to_owned())),
+        }
+    }
+
     /// Asks for STARTTLS and shakes hands (RFC 6120 §5.4).
     pub async fn start_tls(&mut self, domain: &str) -> Result<(), Trouble> {
         self.send(format!("<starttls xmlns='{NS_TLS}'/>").as_bytes()).await?;
@@ -157,7 +173,11 @@ impl Wire {
         let deadline = Instant::now() + self.patience;
         let mut buffer = vec![0; READ_BYTES];
         loop {
-            if let Some(item) = self.reader.pop() {
+            if let Some(mut item) = self.reader.pop() {
+                // A stanza is the same on every stream, so a script writes it in one way.
+                if let Item::Element(node) = &mut item {
+                    node.rename(NS_COMPONENT, NS_CLIENT);
+                }
                 return Ok(item);
             }
             let read = timeout_at(deadline, self.pipe.read(&mut buffer)).await;

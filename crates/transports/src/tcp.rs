@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
+use verona_core::component;
 use verona_core::federation;
 use verona_core::server::Server;
 use verona_core::stream::client;
 use verona_core::stream::wire::Wire;
+use verona_xmpp::jid::Jid;
 
 use crate::admission::Admission;
 use crate::socket::Plain;
@@ -37,6 +39,8 @@ pub enum Service {
     Server,
     /// Other servers, with TLS from the first byte (XEP-0368).
     ServerTls,
+    /// External components (XEP-0114).
+    Component,
 }
 
 impl Service {
@@ -47,13 +51,14 @@ impl Service {
             Self::ClientTls => "clients, with TLS from the first byte",
             Self::Server => "other servers, with STARTTLS",
             Self::ServerTls => "other servers, with TLS from the first byte",
+            Self::Component => "components",
         }
     }
 
     /// The settings of TLS: from the first byte on, or for later.
     fn tls(self) -> Begin {
         match self {
-            Self::Client => Begin::Later(Door::StartTls),
+            Self::Client | Self::Component => Begin::Later(Door::StartTls),
             Self::ClientTls => Begin::Now(Door::Client),
             Self::Server => Begin::Later(Door::ServerStartTls),
             Self::ServerTls => Begin::Now(Door::Server),
@@ -143,8 +148,33 @@ fn welcome(stream: TcpStream, peer: SocketAddr, service: Service, shared: &Share
         match service {
             Service::Client | Service::ClientTls => client::serve(server, wire, known).await,
             Service::Server | Service::ServerTls => federation::serve(server, wire, known).await,
+            Service::Component => component::stream::serve(server, wire, known).await,
         }
     });
+}
+
+/// Connects to a component and serves it until the connection ends (XEP-0114 §3). True: the component
+/// had proven to be there.
+pub async fn call_component(address: SocketAddr, component: Jid, shared: &Shared) -> bool {
+    let limit = Duration::from_secs(shared.server.policy().limits.first_byte_secs);
+    let stream = match tokio::time::timeout(limit, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::info!(%component, %address, %error, "component cannot be reached");
+            return false;
+        }
+        Err(_) => {
+            tracing::info!(%component, %address, "component does not answer");
+            return false;
+        }
+    };
+    let unanswered_secs = shared.server.policy().limits.unanswered_secs;
+    if tune(&stream, unanswered_secs).is_err() {
+        return false;
+    }
+    let certificates = shared.certificates.clone();
+    let wire = Box::new(Plain::new(stream, address.ip(), certificates, Door::StartTls));
+    component::stream::serve_called(shared.server.clone(), component, wire).await
 }
 
 /// Without delay, and with an end for peers that are gone (SECURITY: half-open connections).

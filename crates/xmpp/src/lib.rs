@@ -1,5 +1,6 @@
 //! The vocabulary of XMPP: addresses, stanzas, errors, SASL; no I/O.
 
+pub mod component;
 pub mod date;
 pub mod dialback;
 pub mod error;

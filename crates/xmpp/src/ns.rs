@@ -6,6 +6,8 @@ pub const CLIENT: &str = "jabber:client";
 pub const SERVER: &str = "jabber:server";
 /// Stanzas of a component that connects to the server (XEP-0114 §3).
 pub const COMPONENT: &str = "jabber:component:accept";
+/// Stanzas of a component that the server connects to (XEP-0114 §3).
+pub const COMPONENT_CONNECT: &str = "jabber:component:connect";
 /// Streams (RFC 6120 §4.8.1).
 pub const STREAMS: &str = "http://etherx.jabber.org/streams";
 /// The frame around a stream over WebSocket (RFC 7395 §3.3).

@@ -25,8 +25,10 @@ pub enum Content {
     Client,
     /// Two servers.
     Server,
-    /// A component and its server.
+    /// A component that connects to its server.
     Component,
+    /// A component that its server connects to.
+    ComponentConnect,
 }
 
 impl Content {
@@ -36,6 +38,7 @@ impl Content {
             Self::Client => ns::CLIENT,
             Self::Server => ns::SERVER,
             Self::Component => ns::COMPONENT,
+            Self::ComponentConnect => ns::COMPONENT_CONNECT,
         }
     }
 }

@@ -67,6 +67,11 @@ impl Subscription {
         }
     }
 
+    /// The subscription of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::None, Self::To, Self::From, Self::Both].into_iter().find(|of| of.name() == name)
+    }
+
     /// Whether the account is subscribed to the contact.
     pub fn has_to(self) -> bool {
         matches!(self, Self::To | Self::Both)

@@ -19,7 +19,7 @@ use crate::hooks::vouch::{Asking, Voucher};
 use crate::limits::{
     PENDING_REQUEST_BYTES_MAX, PENDING_REQUESTS_MAX, ROSTER_BYTES_MAX, ROSTER_ITEMS_MAX,
 };
-use crate::server::Server;
+use crate::server::{Listed, Server};
 use crate::store::batch::Batch;
 
 /// The account sends an act to a contact (RFC 6121 §3.1.2, §3.1.5, §3.2.2, §3.3.2, §3.4.2).
@@ -68,7 +68,7 @@ pub async fn send(
         }
     }
     if visibly_differs(&before, &step.item) {
-        push(&state, &contact);
+        push(server, account, &state, &contact, &mut sends);
     }
     Ok(sends)
 }
@@ -86,7 +86,8 @@ pub async fn receive(
     if act == Act::Subscribe
         && let Some(voucher) = vouched(server, account, &contact, &stanza).await
     {
-        return welcome(&edit, account, (&contact, stanza.id_raw()), voucher).await;
+        let seat = (&edit, &**account);
+        return welcome(server, seat, (&contact, stanza.id_raw()), voucher).await;
     }
     let (step, before, batch) = {
         let state = account.turn();
@@ -111,7 +112,7 @@ pub async fn receive(
         deliver(&state, act, &stanza.between(&contact, &account.jid));
     }
     if visibly_differs(&before, &step.item) {
-        push(&state, &contact);
+        push(server, account, &state, &contact, &mut sends);
     }
     if before.subscription.has_from() && !step.item.subscription.has_from() {
         // §3.3.3: the contact sees the account no longer.
@@ -155,8 +156,8 @@ async fn vouched(
 
 /// XEP-0379 §3.5: who is vouched for is approved, added to the roster and asked back.
 async fn welcome(
-    edit: &Edit<'_>,
-    account: &Account,
+    server: &Server,
+    (edit, account): (&Edit<'_>, &Account),
     (contact, id): (&Jid, Option<&str>),
     voucher: Voucher,
 ) -> Result<Vec<Stanza>, StanzaError> {
@@ -173,8 +174,9 @@ async fn welcome(
     let asks = item.ask;
     let mut state = account.turn();
     state.roster.apply(contact, Some(item));
-    push(&state, contact);
-    let mut sends = vec![act_stanza(Act::Subscribed, &account.jid, contact, id)];
+    let mut sends = Vec::new();
+    push(server, account, &state, contact, &mut sends);
+    sends.push(act_stanza(Act::Subscribed, &account.jid, contact, id));
     presence::show_to(&state, contact, &mut sends);
     if asks {
         sends.push(act_stanza(Act::Subscribe, &account.jid, contact, None));
@@ -185,6 +187,7 @@ async fn welcome(
 /// A contact that an account gets together with something else that must be durable.
 pub struct NewContact<'a> {
     _edit: Edit<'a>,
+    server: &'a Server,
     account: &'a Account,
     contact: Jid,
     item: Item,
@@ -208,26 +211,30 @@ impl<'a> NewContact<'a> {
         let item = transition::befriended(&before.unwrap_or_default());
         state.roster.plan(&account.owner, contact, Some(&item), batch);
         drop(state);
-        Some(Self { _edit: edit, account, contact: contact.clone(), item })
+        Some(Self { _edit: edit, server, account, contact: contact.clone(), item })
     }
 
-    /// The batch is durable: the account's resources hear of the contact (RFC 6121 §2.1.6).
-    pub fn apply(self) {
+    /// The batch is durable: the account's resources hear of the contact (RFC 6121 §2.1.6). Returns
+    /// what is to be routed.
+    pub fn apply(self) -> Vec<Stanza> {
         let mut state = self.account.turn();
         state.roster.apply(&self.contact, Some(self.item));
-        push(&state, &self.contact);
+        let mut sends = Vec::new();
+        push(self.server, self.account, &state, &self.contact, &mut sends);
+        sends
     }
 }
 
 /// A client adds or changes an item (RFC 6121 §2.3.2, §2.4.2). Only name and groups of `wanted`
-/// count (§2.1.2).
+/// count (§2.1.2), and the subscription when who asks may decide on it. Returns what is to be routed.
 pub async fn set_item(
     server: &Server,
     account: &Arc<Account>,
     contact: &Jid,
-    wanted: Item,
-) -> Result<(), StanzaError> {
+    (wanted, decides): (Item, bool),
+) -> Result<Vec<Stanza>, StanzaError> {
     let edit = account.edit(server).await;
+    let gains;
     let (item, batch) = {
         let state = account.turn();
         let mut item = state.roster.contact(contact).cloned().unwrap_or_default();
@@ -235,9 +242,15 @@ pub async fn set_item(
             return Err(StanzaError::new(Condition::ResourceConstraint).text("roster is full"));
         }
         let before = item.bytes();
+        gains = decides && wanted.subscription.has_from() && !item.subscription.has_from();
         item.listed = true;
         item.name = wanted.name;
         item.groups = wanted.groups;
+        if decides {
+            item.subscription = wanted.subscription;
+            item.ask = false;
+            item.request = None;
+        }
         let more = item.bytes().saturating_sub(before);
         // Who has too much already may still make it less.
         if more > 0 && state.roster.bytes().saturating_add(more) > ROSTER_BYTES_MAX {
@@ -250,8 +263,12 @@ pub async fn set_item(
     edit.commit(batch).await?;
     let mut state = account.turn();
     state.roster.apply(contact, Some(item));
-    push(&state, contact);
-    Ok(())
+    let mut sends = Vec::new();
+    push(server, account, &state, contact, &mut sends);
+    if gains {
+        presence::show_to(&state, contact, &mut sends);
+    }
+    Ok(sends)
 }
 
 /// A client removes an item (RFC 6121 §2.5.2); `item-not-found` when there is none. Subscriptions
@@ -275,7 +292,7 @@ pub async fn remove_item(
     let mut sends = Vec::new();
     let mut state = account.turn();
     state.roster.apply(contact, None);
-    push(&state, contact);
+    push(server, account, &state, contact, &mut sends);
     if before.subscription.has_to() || before.ask {
         sends.push(act_stanza(Act::Unsubscribe, &account.jid, contact, None));
     }
@@ -288,8 +305,12 @@ pub async fn remove_item(
     Ok(sends)
 }
 
-/// RFC 6121 §2.1.6: pushes a contact's item to all resources that asked for the roster.
-fn push(state: &State, contact: &Jid) {
+/// RFC 6121 §2.1.6: pushes a contact's item to all resources that asked for the roster. Modules hear
+/// of it, too.
+fn push(server: &Server, account: &Account, state: &State, contact: &Jid, sends: &mut Vec<Stanza>) {
+    if let Some(host) = server.host(account.jid.domain()) {
+        host.registry().listed(&Listed { account, state, contact }, sends);
+    }
     let item = state.roster.contact(contact);
     let ver = state.roster.version();
     for resource in state.resources.iter().filter(|resource| resource.interested) {

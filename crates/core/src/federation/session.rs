@@ -19,9 +19,7 @@ use verona_xmpp::error::{StreamCondition, StreamError};
 use crate::federation::route::Route;
 use crate::federation::streams::{Leave, Peer, Place};
 use crate::federation::unproven::Unproven;
-use crate::limits::{
-    ANSWERS_BYTES_MAX, STREAM_HOLD_SECS, STREAM_TICK_SECS, UNCOMMITTED_PER_SESSION_MAX,
-};
+use crate::limits::{ANSWERS_BYTES_MAX, STREAM_HOLD_SECS, STREAM_TICK_SECS};
 use crate::server::Server;
 use crate::stream::commits::Commits;
 use crate::stream::management::Managed;
@@ -218,7 +216,7 @@ impl Session {
             }
             if self.later.is_some()
                 || self.resuming.is_some()
-                || self.commits.len() > UNCOMMITTED_PER_SESSION_MAX
+                || self.commits.is_full(&self.server)
                 || self.answers_bytes > ANSWERS_BYTES_MAX
             {
                 return Poll::Pending;

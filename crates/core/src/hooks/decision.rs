@@ -60,3 +60,14 @@ pub enum Delivery {
     #[default]
     Ignore,
 }
+
+/// In whose place somebody asks an account for something.
+#[derive(Debug)]
+pub enum Standing {
+    /// As anybody else.
+    Own,
+    /// As the account itself.
+    Account,
+    /// As the account itself, and it may not.
+    Refused(StanzaError),
+}

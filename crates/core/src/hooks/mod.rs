@@ -14,14 +14,17 @@ pub mod settings;
 pub mod vouch;
 
 pub use crate::host::HostSettings;
-pub use crate::server::{BeforeLogin, Change, Inline, Login, Offering, Passage, Registry, Request};
+pub use crate::server::{
+    BeforeLogin, Change, ComponentEvent, HostMessage, Inline, Listed, Login, Nested, Offering,
+    Passage, Presence, Registry, Request,
+};
 pub use command::{Command, Outcome};
-pub use decision::{Delivery, Direction, Keep, Phase, Verdict};
+pub use decision::{Delivery, Direction, Keep, Phase, Standing, Verdict};
 pub use fault::ConfigError;
 pub use manifest::{Manifest, Spec};
 pub use module::Module;
 pub use place::{Stage, Target};
 pub use registry::Hooks;
-pub use reply::{IqResult, Reply, only_child};
+pub use reply::{Answer, IqResult, Reply, only_child};
 pub use settings::{Key, NoSections, Sections, Settings};
 pub use vouch::{Asking, Voucher};

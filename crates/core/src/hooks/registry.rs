@@ -4,23 +4,26 @@ use std::any::Any;
 use std::future::Future;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use hashbrown::Equivalent;
 use verona_xml::Writer;
 use verona_xmpp::error::StanzaError;
 use verona_xmpp::jid::Jid;
-use verona_xmpp::stanza::{IqType, Kind};
+use verona_xmpp::stanza::{IqType, Kind, Stanza};
 
 use crate::account::state::{Part, PartSpec};
 use crate::hooks::command::{Command, Execution, Outcome};
-use crate::hooks::decision::{Direction, Phase, Verdict};
+use crate::hooks::decision::{Direction, Phase, Standing, Verdict};
 use crate::hooks::place::{Stage, Target};
 use crate::hooks::reply::{Answer, IqResult};
 use crate::hooks::vouch::{Asking, Voucher};
 use crate::server::{
-    Answering, BeforeLogin, Bounding, Change, Commanding, Host, Inline, Key, Login, Offering,
-    Passage, Registering, Registry, Request, Seat, Server,
+    Answering, BeforeLogin, Bounding, Change, Commanding, ComponentEvent, Host, HostMessage,
+    Inline, Key, Listed, Login, Nested, Offering, Passage, Registering, Registry, Request, Seat,
+    Server, Telling,
 };
 use crate::store::shape::Table;
+use crate::trail::Kept;
 
 /// A key that is looked for; it hashes as the key does.
 #[derive(Hash)]
@@ -209,6 +212,73 @@ impl<'a, M: Send + Sync + 'static> Hooks<'a, M> {
         self.registry.bound.push(boxed);
     }
 
+    /// Says whether who asks an account for something does so in the account's place.
+    pub fn stand_in(&mut self, judge: fn(&M, &Request) -> Standing) {
+        let module = self.module.clone();
+        self.registry.stand_ins.push(Box::new(move |request| judge(&module, request)));
+    }
+
+    /// May answer a request in place of the module that would: hears of each before that.
+    pub fn replace(&mut self, answer: fn(&Arc<M>, &Request) -> Option<Answer>) {
+        let module = self.module.clone();
+        self.registry.replacements.push(Box::new(move |request| answer(&module, request)));
+    }
+
+    /// Takes messages to the host that have this child. An error goes back to who sent it.
+    pub fn told<F>(
+        &mut self,
+        ns: &'static str,
+        name: &'static str,
+        hear: fn(Arc<M>, HostMessage) -> F,
+    ) where
+        F: Future<Output = Result<Vec<Kept>, StanzaError>> + Send + 'static,
+    {
+        let module = self.module.clone();
+        let boxed: Telling = Box::new(move |told| Box::pin(hear(module.clone(), told)));
+        self.registry.told.push((ns, name, boxed));
+    }
+
+    /// Sees presence of others for accounts, available and unavailable, after the guards; also for
+    /// accounts of which nobody is online.
+    pub fn presence(&mut self, watch: fn(&M, &mut Passage<'_>)) {
+        let module = self.module.clone();
+        self.registry.presences.push(Box::new(move |passage| watch(&module, passage)));
+    }
+
+    /// Hears of changed roster items; what it puts into the list is routed when the turn is over.
+    pub fn roster(&mut self, list: fn(&M, &Listed<'_>, &mut Vec<Stanza>)) {
+        let module = self.module.clone();
+        self.registry.rosters.push(Box::new(move |listed, sends| list(&module, listed, sends)));
+    }
+
+    /// Tells in place of all modules what is to be known of some namespaces (XEP-0030 §3.1). `version`
+    /// changes when that does.
+    pub fn nest(&mut self, version: fn(&M) -> u64, nest: fn(&M, Target) -> Vec<Nested>) {
+        let (module, same) = (self.module.clone(), self.module.clone());
+        let version = Box::new(move || version(&module));
+        self.registry.nestings.push((version, Box::new(move |target| nest(&same, target))));
+    }
+
+    /// Says what a component is told on behalf of the host when it connects: the content of a message.
+    /// It is asked again when the config has changed, and what is new is sent; `true` says that the
+    /// component was told something before.
+    pub fn announce(&mut self, say: fn(&M, &Jid, bool) -> Option<String>) {
+        let module = self.module.clone();
+        let boxed = move |component: &Jid, again| say(&module, component, again);
+        self.registry.announcements.push(Box::new(boxed));
+    }
+
+    /// Hears of components that come and go.
+    pub fn component<F>(&mut self, meet: fn(Arc<M>, ComponentEvent) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let module = self.module.clone();
+        let boxed =
+            move |event| -> BoxFuture<'static, ()> { Box::pin(meet(module.clone(), event)) };
+        self.registry.meetings.push(Box::new(boxed));
+    }
+
     /// Hears of a login by a client that says who it is (XEP-0388 §2.3).
     pub fn login(&mut self, greet: fn(&M, &Login<'_>)) {
         let module = self.module.clone();
@@ -234,6 +304,59 @@ impl Registry {
         let set = request.is_set();
         let found = self.answers.get(&Wanted { target, set, ns, name });
         found.map(|answering| answering(request))
+    }
+
+    /// The answer of a module that takes the place of another.
+    pub fn replace(&self, request: &Request) -> Option<Answer> {
+        self.replacements.iter().find_map(|answer| answer(request))
+    }
+
+    /// In whose place somebody asks an account.
+    pub fn standing(&self, request: &Request) -> Standing {
+        let judged = self.stand_ins.iter().map(|judge| judge(request));
+        judged
+            .into_iter()
+            .find(|standing| !matches!(standing, Standing::Own))
+            .unwrap_or(Standing::Own)
+    }
+
+    /// What a module does about a message to the host; None when none takes it. Errors are nobody's.
+    pub fn tell(
+        &self,
+        told: HostMessage,
+    ) -> Option<BoxFuture<'static, Result<Vec<Kept>, StanzaError>>> {
+        if told.stanza.is_answer() {
+            return None;
+        }
+        let has =
+            |of: &&(&'static str, &'static str, Telling)| told.stanza.child(of.1, of.0).is_some();
+        let (_, _, hear) = self.told.iter().find(has)?;
+        Some(hear(told))
+    }
+
+    /// Whether a module sees presence also for accounts of which nobody is online.
+    pub fn watches_presence(&self) -> bool {
+        !self.presences.is_empty()
+    }
+
+    /// Shows presence of others to who watches it.
+    pub fn see(&self, passage: &mut Passage<'_>) {
+        self.presences.iter().for_each(|watch| watch(passage));
+    }
+
+    /// Tells of a changed roster item.
+    pub fn listed(&self, listed: &Listed<'_>, sends: &mut Vec<Stanza>) {
+        self.rosters.iter().for_each(|list| list(listed, sends));
+    }
+
+    /// What others tell of some namespaces in this host's place.
+    pub fn nested(&self, target: Target) -> Vec<Nested> {
+        self.nestings.iter().flat_map(|(_, nest)| nest(target)).collect()
+    }
+
+    /// A number that changes when [`Registry::nested`] does.
+    pub fn nested_version(&self) -> u64 {
+        self.nestings.iter().fold(0, |sum, (version, _)| sum.wrapping_add(version()))
     }
 
     /// Runs the guards of a direction.

@@ -32,6 +32,9 @@ pub trait Store: Send + Sync + 'static {
     /// Waits until the writer's queue is below its bound (`limits::WRITER_QUEUE_BYTES_MAX`).
     fn room(&self) -> BoxFuture<'_, ()>;
 
+    /// Whether the writer's queue is at its bound: who hands in more than it waits for slows down.
+    fn is_crowded(&self) -> bool;
+
     /// All entries that an owner has in the given tables (value, set or map): in the order of
     /// `tables`, each named once, and then of the keys.
     fn entries<'a>(&'a self, owner: &'a Owner, tables: &'a [Table]) -> Answer<'a, Vec<Entry>>;

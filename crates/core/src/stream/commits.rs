@@ -12,6 +12,7 @@ use verona_xmpp::error::{Condition, StanzaError};
 use verona_xmpp::jid::Jid;
 use verona_xmpp::stanza::Stanza;
 
+use crate::limits::{UNCOMMITTED_CROWDED_MAX, UNCOMMITTED_PER_SESSION_MAX};
 use crate::server::Server;
 use crate::store::error::{Fault, StoreError};
 use crate::trail::{Kept, Step, Trail};
@@ -46,6 +47,13 @@ impl Commits {
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.uncommitted.is_empty()
+    }
+
+    /// Whether so much is on its way that nothing more is taken from the stream.
+    pub fn is_full(&self, server: &Server) -> bool {
+        let count = self.len();
+        count > UNCOMMITTED_PER_SESSION_MAX
+            || (count > UNCOMMITTED_CROWDED_MAX && server.store.is_crowded())
     }
 
     /// Adds what handling a stanza has put on its way; `number` is its count on a managed stream,

@@ -74,6 +74,7 @@ impl Offers {
 }
 
 /// RFC 6120 §13.8.3: SCRAM always; PLAIN only behind TLS.
+// todo(XEP-0178 §2): clients that log in with a certificate.
 fn mechanisms(secure: bool) -> impl Iterator<Item = Mechanism> {
     let all = [
         Mechanism::ScramSha512Plus,

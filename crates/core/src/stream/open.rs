@@ -107,7 +107,7 @@ pub fn stream_error(error: &ScanError) -> StreamError {
 }
 
 impl Open {
-    /// A stream on a fresh connection.
+    /// A client's stream on a fresh connection.
     pub fn new(server: Arc<Server>, wire: Box<dyn Wire>) -> Self {
         let limits = server.policy().limits.clone();
         let deadline = Instant::now() + Duration::from_secs(limits.bind_secs);
@@ -137,6 +137,11 @@ impl Open {
     pub fn wait_for(&mut self, secs: u64) {
         let deadline = Instant::now().checked_add(Duration::from_secs(secs));
         self.deadline = deadline.map_or(self.deadline, |deadline| deadline.max(self.deadline));
+    }
+
+    /// A stream with a component, whoever has connected to whom.
+    pub fn with_component(server: Arc<Server>, wire: Box<dyn Wire>, content: Content) -> Self {
+        Self { content, ..Self::new(server, wire) }
     }
 
     /// Waits for what comes next.

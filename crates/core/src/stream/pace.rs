@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-use crate::limits::SERVER_PACE_FACTOR;
+use crate::limits::{Limits, SERVER_PACE_FACTOR};
 use crate::server::Server;
 
 /// A burst of stanzas may be what is granted in so many seconds.
@@ -38,8 +38,11 @@ impl Pace {
 
     /// Notes bytes that were read.
     pub fn spend(&mut self, bytes: usize, server: &Server) {
-        let policy = server.policy();
-        let limits = &policy.limits;
+        self.spend_of(bytes, &server.policy().limits);
+    }
+
+    /// The same with bounds of its own.
+    pub fn spend_of(&mut self, bytes: usize, limits: &Limits) {
         if limits.unlimited {
             return;
         }

@@ -18,7 +18,7 @@ use verona_xmpp::ns;
 use verona_xmpp::stanza::{NotAStanza, Stanza};
 
 use crate::account::keep;
-use crate::limits::{ANSWERS_BYTES_MAX, CLOSE_SECS, UNCOMMITTED_PER_SESSION_MAX};
+use crate::limits::{ANSWERS_BYTES_MAX, CLOSE_SECS};
 use crate::link::Link;
 use crate::mailbox::Order;
 use crate::server::{Seat, Server};
@@ -112,7 +112,7 @@ impl Session {
                 Err(_) => return Poll::Ready(End::Gone),
             }
             if self.later.is_some()
-                || self.commits.len() > UNCOMMITTED_PER_SESSION_MAX
+                || self.commits.is_full(&self.server)
                 || self.answers_bytes > ANSWERS_BYTES_MAX
             {
                 return Poll::Pending;

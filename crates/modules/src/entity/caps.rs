@@ -1,7 +1,7 @@
 //! XEP-0115: Entity Capabilities. The server announces its own in the stream features, and finds out
 //! what its clients can do when they announce something that it does not know yet.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use verona_core::account::Account;
 use verona_core::hooks::{
@@ -15,7 +15,7 @@ use verona_xmpp::jid::Jid;
 use verona_xmpp::ns::{CAPS, CLIENT, DISCO_INFO};
 use verona_xmpp::stanza::{Kind, PresenceType, Stanza};
 
-use crate::entity::info::{Info, verification};
+use crate::entity::info::{Info, Known, verification};
 
 /// Bytes of a node or of a verification string, beyond which an announcement is not looked at.
 const ANNOUNCEMENT_BYTES_MAX: usize = 1_023;
@@ -23,7 +23,7 @@ const ANNOUNCEMENT_BYTES_MAX: usize = 1_023;
 /// The module.
 #[derive(Default)]
 pub struct Caps {
-    own: OnceLock<Info>,
+    own: Known,
 }
 
 impl Module for Caps {
@@ -49,7 +49,7 @@ impl Module for Caps {
 impl Caps {
     /// XEP-0115 §6.3: the host's own.
     fn announce(&self, offering: &mut Offering<'_>) {
-        let own = self.own.get_or_init(|| Info::of_host(&offering.host.registry()));
+        let own = self.own.get(&offering.host.registry(), Info::of_host);
         own.announce(offering.writer);
     }
 

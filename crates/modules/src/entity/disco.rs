@@ -1,7 +1,7 @@
 //! XEP-0030: Service Discovery. Hosts and accounts tell what they are, what they can do and what
 //! belongs to them; of an account only those learn anything who may see its presence.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use verona_core::account::Account;
 use verona_core::hooks::{
@@ -11,14 +11,13 @@ use verona_xml::Writer;
 use verona_xmpp::error::{Condition, StanzaError};
 use verona_xmpp::ns::{COMMANDS, DISCO_INFO, DISCO_ITEMS, FORM};
 
-use crate::entity::info::Info;
+use crate::entity::info::{Info, Known};
 
 /// The module. What it answers is made once, of what the modules beside it offer.
 #[derive(Default)]
 pub struct Disco {
-    host: OnceLock<Info>,
-    host_answer: OnceLock<Reply>,
-    account: OnceLock<Info>,
+    host: Known,
+    account: Known,
 }
 
 impl Module for Disco {
@@ -49,9 +48,9 @@ impl Module for Disco {
 impl Disco {
     /// XEP-0030 §3.1; the one node is that of capabilities (XEP-0115 §6.2).
     async fn host_info(self: Arc<Self>, request: Request) -> IqResult {
-        let info = self.host.get_or_init(|| Info::of_host(&request.host.registry()));
+        let info = self.host.get(&request.host.registry(), Info::of_host);
         match node(&request)? {
-            None => Ok(self.host_answer.get_or_init(|| Reply::raw(info.query(None))).clone()),
+            None => Ok(Reply::raw(info.query(None))),
             Some(node) if info.is_caps_node(&node) => Ok(Reply::raw(info.query(Some(&node)))),
             Some(node) if node == COMMANDS => {
                 let identity = ("command-list", None);
@@ -83,7 +82,7 @@ impl Disco {
         if node(&request)?.is_some() {
             return Err(StanzaError::new(Condition::ItemNotFound));
         }
-        let info = self.account.get_or_init(|| Info::of_account(&request.host.registry()));
+        let info = self.account.get(&request.host.registry(), Info::of_account);
         Ok(Reply::raw(info.query(None)))
     }
 

@@ -2,11 +2,12 @@
 //! Service discovery answers with it, capabilities announce and check it.
 
 use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
-use verona_core::hooks::{Manifest, Registry, Target};
+use verona_core::hooks::{Manifest, Nested, Registry, Target};
 use verona_core::own;
 use verona_xml::{Element, Tree, Writer};
 use verona_xmpp::ns::{CAPS, CLIENT, DISCO_INFO, FORM, XML};
@@ -22,6 +23,29 @@ pub struct Info {
     /// Identities, features and forms, as they stand in the answer.
     content: String,
     ver: String,
+}
+
+/// What an entity tells of itself, made anew when others tell something else in its place.
+#[derive(Debug, Default)]
+pub struct Known {
+    last: Mutex<Option<(u64, Arc<Info>)>>,
+}
+
+impl Known {
+    /// As it is now.
+    pub fn get(&self, registry: &Registry, make: fn(&Registry) -> Info) -> Arc<Info> {
+        // Asked before it is made: what changes meanwhile is told the next time.
+        let version = registry.nested_version();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((of, info)) if *of == version => info.clone(),
+            _ => {
+                let info = Arc::new(make(registry));
+                *last = Some((version, info.clone()));
+                info
+            }
+        }
+    }
 }
 
 impl Info {
@@ -49,19 +73,25 @@ impl Info {
             writer.attr("name", name);
         }
         writer.end();
+        let nested = registry.nested(target);
         // Identities come first, whoever adds them.
-        let added = added(registry, target);
+        let added = added(registry, target, &nested);
         let children = || added.iter().flat_map(|tree| tree.root().children());
         let is_identity = |child: &Element<'_>| child.is("identity", DISCO_INFO);
         children().filter(is_identity).for_each(|child| child.write(&mut writer));
         let manifests = std::iter::once(&own::MANIFEST).chain(&registry.manifests);
         let mut features: Vec<&str> = manifests.flat_map(features).copied().collect();
+        // XEP-0355 §7.2.1: what is told of a delegated namespace is not our own to tell.
+        features.retain(|feature| !nested.iter().any(|nested| belongs(feature, &nested.ns)));
+        let is_feature = |child: &Element<'_>| child.is("feature", DISCO_INFO);
+        features.extend(children().filter(is_feature).filter_map(|child| child.attr("var")));
         features.sort_unstable();
         features.dedup();
         for feature in features {
             writer.start("feature", DISCO_INFO).attr("var", feature).end();
         }
-        children().filter(|child| !is_identity(child)).for_each(|child| child.write(&mut writer));
+        let rest = children().filter(|child| !is_identity(child) && !is_feature(child));
+        rest.for_each(|child| child.write(&mut writer));
         let mut info = Self { content: writer.finish(), ver: String::new() };
         let whole = Tree::parse(&info.query(None), CLIENT, verona_xml::Limits::NONE);
         info.ver = whole.ok().and_then(|tree| verification(tree.root())).unwrap_or_default();
@@ -91,11 +121,21 @@ impl Info {
     }
 }
 
-/// What modules add: identities and forms (XEP-0128 §2).
-fn added(registry: &Registry, target: Target) -> Option<Tree> {
+/// Whether a feature is one of a namespace: it, or something within it.
+fn belongs(feature: &str, ns: &str) -> bool {
+    feature
+        .strip_prefix(ns)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['#', ':', '/']))
+}
+
+/// What modules add: identities and forms (XEP-0128 §2), and what others tell.
+fn added(registry: &Registry, target: Target, nested: &[Nested]) -> Option<Tree> {
     let mut writer = Writer::new(CLIENT);
     writer.start("query", DISCO_INFO);
     registry.describe(target, &mut writer);
+    for nested in nested {
+        writer.raw(&nested.content);
+    }
     writer.end();
     Tree::parse(&writer.finish(), CLIENT, verona_xml::Limits::NONE).ok()
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use verona_core::account::roster::Item;
+use verona_core::account::roster::{Item, Subscription};
 use verona_core::account::subscription;
 use verona_core::hooks::{
     ConfigError, Hooks, HostSettings, IqResult, Manifest, Module, Reply, Request, Spec, Target,
@@ -93,8 +93,17 @@ impl Roster {
                 StanzaError::new(Condition::NotAllowed).text("an account is no contact of itself")
             );
         }
-        let item = Item { name: name(element)?, groups: groups(element)?, ..Item::default() };
-        subscription::set_item(&request.server, account, &contact, item).await?;
+        // compat(slidge, for as long as it does): a gateway that may change rosters sets the
+        // subscriptions to its own addresses, which it answers for itself anyway.
+        let subscription = element.attr("subscription").and_then(Subscription::named);
+        let own = request.stands_in && contact.domain() == request.from.domain();
+        let decides = own && subscription.is_some();
+        let subscription = subscription.unwrap_or_default();
+        let (name, groups) = (name(element)?, groups(element)?);
+        let item = Item { name, groups, subscription, ..Item::default() };
+        let wanted = (item, decides);
+        let sends = subscription::set_item(&request.server, account, &contact, wanted).await?;
+        request.server.send(sends).await;
         Ok(Reply::empty())
     }
 

@@ -51,7 +51,8 @@ pub async fn redeem(
     invitations.use_up(&known, &mut batch);
     founding.found(server, batch).await.map_err(|refusal: Refusal| StanzaError::from(refusal))?;
     if let Some(contact) = contact {
-        contact.apply();
+        let sends = contact.apply();
+        server.send(sends).await;
     }
     tracing::info!(%account, invitation = known.id(), "an invitation is used");
     Ok(())

@@ -22,7 +22,34 @@ pub fn look(config: &Config) -> Vec<Finding> {
         findings.push(Finding::warning(&subject, effect, cure));
     }
     findings.extend(readable_secrets(config, &subject));
+    findings.extend(components(config));
     findings
+}
+
+/// Secrets of components that can be guessed, and doors for components that strangers can reach.
+fn components(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for component in &config.components {
+        if is_weak(component.secret.reveal()) {
+            let subject = format!("component {}", component.domain);
+            let text = "the secret can be guessed";
+            let cure = "take a random one of 16 characters or more: `openssl rand -hex 16`";
+            findings.push(Finding::warning(subject, text, cure));
+        }
+    }
+    let open = config.listen.component.iter().filter(|address| !address.ip().is_loopback());
+    for address in open.filter(|_| !config.components.is_empty()) {
+        let text = "other machines can connect, and the protocol of components has no encryption";
+        let cure = "listen on 127.0.0.1 only, or let nothing but a private network reach it";
+        findings.push(Finding::warning(format!("port component {address}"), text, cure));
+    }
+    findings
+}
+
+/// Short, or of few different characters.
+fn is_weak(secret: &str) -> bool {
+    let different: std::collections::BTreeSet<char> = secret.chars().collect();
+    secret.len() < 16 || different.len() < 8
 }
 
 /// The settings that are weaker than their default, with what they do.

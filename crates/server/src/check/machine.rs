@@ -100,6 +100,7 @@ pub fn ports(config: &Config, running: Option<&Status>) -> Vec<Finding> {
         ("c2s_tls", &listen.c2s_tls),
         ("s2s", &listen.s2s),
         ("s2s_tls", &listen.s2s_tls),
+        ("component", &listen.component),
     ];
     let mut findings = Vec::new();
     for (name, addresses) in listeners {

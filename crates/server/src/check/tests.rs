@@ -145,7 +145,7 @@ fn weaker_settings_and_readable_secrets_are_told() {
     let weak = parse(
         &scratch,
         "[security]\nrequire_tls = false\nlegacy_auth = true\n[limits]\nunlimited = true\n\
-         [[component]]\ndomain = \"irc.localhost\"\nsecret = \"correct horse\"",
+         [[component]]\ndomain = \"irc.localhost\"\nsecret = \"correct horse battery\"",
     );
     let file = weak.file.clone().expect("a file");
     fs::set_permissions(&file, Permissions::from_mode(0o644)).expect("set");
@@ -245,4 +245,22 @@ async fn doors_that_should_be_open_are_tried() {
     let found = only(seen(records, &listen, Doors::Open).await);
     assert_eq!(found.level, Level::Warning);
     assert!(found.text.contains("where nothing answers"), "{found:?}");
+}
+
+#[test]
+fn weak_secrets_and_open_doors_of_components_are_told() {
+    let scratch = Scratch::new();
+    let with = |secret: &str, address: &str| {
+        let text = format!(
+            "[[component]]\ndomain = \"irc.montague.lit\"\nsecret = \"{secret}\"\n\
+             [listen]\ncomponent = [\"{address}\"]"
+        );
+        let found = config::look(&parse(&scratch, &text));
+        let told = |subject: &str| found.iter().any(|finding| finding.subject.starts_with(subject));
+        (told("component irc.montague.lit"), told("port component"))
+    };
+    assert_eq!(with("3f9a1c77e2b04d58", "127.0.0.1:5347"), (false, false));
+    assert_eq!(with("verona-irc", "[::1]:5347"), (true, false));
+    assert_eq!(with("aaaaaaaabbbbbbbbcccc", "127.0.0.1:5347"), (true, false));
+    assert_eq!(with("3f9a1c77e2b04d58", "[::]:5347"), (false, true));
 }

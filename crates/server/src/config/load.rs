@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use verona_core::limits::Limits;
 
+use crate::config::names::ComponentDomain;
 use crate::config::problem::{Fault, Problem, Problems, Source, did_you_mean};
 use crate::config::reader::{Reader, Report};
 use crate::config::sections::{
@@ -269,9 +270,10 @@ fn refuse_repeated(root: &DeTable<'_>, report: &mut Report) {
         let items = array.into_iter().flat_map(|array| array.iter());
         for value in items.filter_map(|item| item.get_ref().as_table()?.get("domain")) {
             let text = value.get_ref().as_str().unwrap_or_default();
-            let Ok(domain) = crate::config::names::Domain::parse(text) else {
+            let Ok(domain) = ComponentDomain::parse(text) else {
                 continue;
             };
+            let domain = domain.domain;
             if let Some(first) = seen.insert(domain.to_string(), header) {
                 let message = format!("the domain {domain} is already that of a [[{first}]]");
                 report.fault(value.span(), message);

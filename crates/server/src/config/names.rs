@@ -50,6 +50,38 @@ impl fmt::Display for Domain {
     }
 }
 
+/// The domain of a component, as in `irc.example.org`, or with all domains below it, as in
+/// `*.irc.example.org`.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct ComponentDomain {
+    /// The domain.
+    pub domain: Domain,
+    /// Whether the domains below are the component's, too.
+    pub subdomains: bool,
+}
+
+impl ComponentDomain {
+    /// Reads one; the error is the end of a sentence that begins with the text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (name, subdomains) = text.strip_prefix("*.").map_or((text, false), |name| (name, true));
+        Ok(Self { domain: Domain::parse(name)?, subdomains })
+    }
+
+    /// The normal form of the domain itself.
+    pub fn as_str(&self) -> &str {
+        self.domain.as_str()
+    }
+}
+
+impl fmt::Display for ComponentDomain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.subdomains {
+            f.write_str("*.")?;
+        }
+        self.domain.fmt(f)
+    }
+}
+
 /// The bare JID of an account.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct BareJid(pub Jid);
@@ -138,6 +170,16 @@ mod tests {
             assert!(normal(wrong).is_err(), "{wrong}");
         }
         assert!(normal(&"a".repeat(64)).is_err());
+    }
+
+    #[test]
+    fn a_component_may_have_all_domains_below_its_own() {
+        let normal = |text| ComponentDomain::parse(text).map(|domain| domain.to_string());
+        assert_eq!(normal("IRC.montague.lit"), Ok("irc.montague.lit".to_owned()));
+        assert_eq!(normal("*.IRC.montague.lit"), Ok("*.irc.montague.lit".to_owned()));
+        for wrong in ["*.", "*", "irc.*.lit", "*.*.lit", "*montague.lit"] {
+            assert!(normal(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

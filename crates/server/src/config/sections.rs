@@ -9,7 +9,7 @@ use verona_core::federation::terms::Terms;
 use verona_core::host::Registration;
 use verona_core::limits::Limits;
 
-use crate::config::names::{BareJid, Domain, Endpoint};
+use crate::config::names::{BareJid, ComponentDomain, Domain, Endpoint};
 use crate::config::reader::Reader;
 use crate::config::value::{Bounds, LogFormat, Secret, StorageUrl, Value};
 
@@ -167,7 +167,8 @@ section! {
         http: Vec<SocketAddr> = here(5280);
         /// HTTP with TLS: WebSocket, BOSH, uploads. Not opened by this version yet.
         https: Vec<SocketAddr> = everywhere(5443);
-        /// External components (XEP-0114). Not opened by this version yet.
+        /// External components (XEP-0114). The protocol has no TLS, so these should be addresses that
+        /// only this machine or a trusted network reaches.
         component: Vec<SocketAddr> = here(5347);
     }
 }
@@ -270,12 +271,33 @@ section! {
 }
 
 section! {
-    /// One section for each external component (XEP-0114). Not used by this version yet.
+    /// One section for each external component (XEP-0114): a gateway, a bot, any service with an
+    /// address of its own. What it may do beside that is said in `[modules.privilege]` and
+    /// `[modules.delegation]`.
     "[[component]]" Component {
-        /// The domain of the component, as in `irc.example.org`.
-        domain: Domain;
+        /// The domain of the component, as in `irc.example.org`; `*.irc.example.org` is that domain
+        /// with all domains below it.
+        domain: ComponentDomain;
         /// The secret that the component proves to know.
         secret: Secret;
+        /// Its name, for people who look at what belongs to the host.
+        name: String = String::new();
+        /// Where to connect to the component, instead of waiting for it to connect
+        /// (jabber:component:connect). Several addresses are several connections.
+        connect: Vec<SocketAddr> = Vec::new();
+        /// Connections that the component may have at a time. With several, all that one address
+        /// sends goes to the same; one too many is refused with `conflict`.
+        connections_max: usize = 1, 1..=64;
+        /// Seconds that messages wait for the component while it is away, then they are sent back. 0
+        /// sends them back at once.
+        wait_secs: u64 = 3_600, 0..=2_592_000;
+        /// Largest stanza of the component, in bytes.
+        stanza_bytes_max: usize = 524_288, 10_000..=16_777_216;
+        /// Bytes a second that a connection of the component may send; reading pauses, nothing is
+        /// dropped.
+        rate_bytes_per_sec: u64 = 16_777_216, 1024..=1_073_741_824;
+        /// Stanzas a second that a connection of the component may send; reading pauses.
+        rate_stanzas_per_sec: u64 = 10_000, 1..=1_000_000;
     }
 }
 

@@ -12,7 +12,7 @@ use toml::de::DeValue;
 use verona_core::host::Registration;
 use zeroize::Zeroize;
 
-use crate::config::names::{BareJid, Domain, Endpoint};
+use crate::config::names::{BareJid, ComponentDomain, Domain, Endpoint};
 use crate::config::problem::{Fault, did_you_mean};
 
 /// The smallest and the largest number a key takes.
@@ -223,6 +223,8 @@ macro_rules! text {
 
 text! {
     BareJid, "a JID such as \"juliet@example.org\"", open BareJid::parse, Self::to_string;
+    ComponentDomain, "a domain such as \"irc.example.org\" or \"*.irc.example.org\"",
+        open ComponentDomain::parse, Self::to_string;
     Domain, "a domain such as \"example.org\"", open Domain::parse, Self::to_string;
     Endpoint, "an address such as \"10.0.0.2:5269\"", open Endpoint::parse, Self::to_string;
     LogFormat, "\"text\" or \"json\"", open log_format, |format| match format {

@@ -120,6 +120,11 @@ impl Queue {
         ticket
     }
 
+    /// Whether as much waits as the bound, or more.
+    pub fn is_crowded(&self) -> bool {
+        self.state.lock().bytes >= WRITER_QUEUE_BYTES_MAX
+    }
+
     /// Waits until less waits than the bound.
     pub async fn room(&self) {
         loop {
@@ -246,10 +251,12 @@ mod tests {
         assert!(queue.room().now_or_never().is_none());
         let group = take(&queue);
         assert!(queue.room().now_or_never().is_none(), "what is being written counts");
+        assert!(queue.is_crowded());
         let mut room = Box::pin(queue.room());
         assert!((&mut room).now_or_never().is_none());
         queue.settle(group, |_| Ok(()));
         assert!(room.now_or_never().is_some());
+        assert!(!queue.is_crowded());
         assert!(ticket.outcome().is_some_and(|outcome| outcome.is_ok()));
     }
 

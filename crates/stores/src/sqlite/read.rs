@@ -167,7 +167,7 @@ impl Read<'_> {
         }
         let in_table = match chosen {
             // What is young is left out first, or not before all that is in the table.
-            Some(chosen) if !slice.from_end => self.count_in_table(log, slice, chosen)?,
+            Some(chosen) if !slice.from_end => self.skipped_in_table(log, slice, chosen)?,
             _ => 0,
         };
         let of_young = slice.skip.saturating_sub(in_table);
@@ -266,6 +266,24 @@ impl Read<'_> {
             }
             Ok(lasts.into_iter().collect())
         })
+    }
+
+    /// How many records of the table a slice leaves out: no more are counted than it names.
+    fn skipped_in_table(&self, log: i64, slice: &Slice, chosen: &Chosen) -> Result<u64, Trouble> {
+        if slice.words.is_some() {
+            return self.count_words(log, slice, chosen);
+        }
+        let (index, peer) = chosen.index();
+        let mut select = self.sql(&format!(
+            "SELECT count(*) FROM (SELECT 1 FROM records INDEXED BY {index}
+             WHERE log = ?1 AND seq BETWEEN ?2 AND ?3 {peer}
+               AND (?5 = 0 OR flags & ?5) AND flags & ?6 = 0 LIMIT ?7)"
+        ))?;
+        let Chosen { from, to, peer } = *chosen;
+        let (flags, limit) = ((slice.flags_any, slice.flags_none), signed(slice.skip));
+        let count: i64 = select
+            .query_row(params![log, from, to, peer, flags.0, flags.1, limit], |row| row.get(0))?;
+        Ok(count.unsigned_abs())
     }
 
     fn count_in_table(&self, log: i64, slice: &Slice, chosen: &Chosen) -> Result<u64, Trouble> {

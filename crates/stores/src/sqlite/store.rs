@@ -101,6 +101,10 @@ impl Store for Sqlite {
         Box::pin(self.queue.room())
     }
 
+    fn is_crowded(&self) -> bool {
+        self.queue.is_crowded()
+    }
+
     fn entries<'a>(&'a self, owner: &'a Owner, tables: &'a [Table]) -> Answer<'a, Vec<Entry>> {
         let (owner, tables) = (owner.clone(), tables.to_vec());
         Box::pin(self.readers.ask(move |read| read.entries(&owner, &tables)))

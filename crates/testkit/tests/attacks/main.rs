@@ -30,6 +30,7 @@ macro_rules! cases {
 }
 
 mod bind;
+mod component;
 mod control;
 mod figures;
 mod header;
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
     };
     let together = [
         bind::cases(),
+        component::cases(),
         control::cases(),
         header::cases(),
         limits::cases(),

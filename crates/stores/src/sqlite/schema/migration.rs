@@ -40,7 +40,7 @@ const LOG: Table = Table::log("test.log");
 /// So small that what lies in a database of some hundred rows has been moved in part, and a
 /// transaction does not fit into memory.
 const TUNING: Tuning =
-    Tuning { generation_bytes: 20_000, step_records: 10, checkpoint_pages: 20, file_bytes_max: 0 };
+    Tuning { generation_bytes: 20_000, step_records: 10, checkpoint_pages: 20, ..Tuning::USUAL };
 
 fn both() -> Vec<String> {
     let first = STEPS.iter().map(|step| (*step).to_owned());

@@ -93,6 +93,10 @@ impl Store for Reopened {
         Box::pin(async move { store.room().await })
     }
 
+    fn is_crowded(&self) -> bool {
+        self.now().is_crowded()
+    }
+
     fn entries<'a>(&'a self, owner: &'a Owner, tables: &'a [Table]) -> Answer<'a, Vec<Entry>> {
         let store = self.next();
         Box::pin(async move { store.entries(owner, tables).await })

@@ -1,0 +1,5 @@
+//! What external components may do beside speaking for themselves.
+
+pub mod delegation;
+pub mod grants;
+pub mod privilege;
