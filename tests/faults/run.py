@@ -151,7 +151,8 @@ def a_reader_that_stalls_loses_nothing_and_stops_nobody(server):
     reader.session.cut()
     if slowest > 5:
         raise Failure(f"somebody else waited {slowest:.1f} s for a ping")
-    if grown > 48:
+    # Two generations of young records (16 MiB) and the caches of the store fill up meanwhile, once.
+    if grown > 64:
         raise Failure(f"the server has grown by {grown} MiB for 3 MiB of messages")
     print(f"    {len(romeo.refused)} of {len(romeo.acknowledged)} came back", flush=True)
     reader.take_what_waits()
