@@ -147,8 +147,13 @@ fn welcome(stream: TcpStream, peer: SocketAddr, service: Service, shared: &Share
         let known = Box::new(move || drop(guest));
         match service {
             Service::Client | Service::ClientTls => client::serve(server, wire, known).await,
-            Service::Server | Service::ServerTls => federation::serve(server, wire, known).await,
-            Service::Component => component::stream::serve(server, wire, known).await,
+            // Boxed, so that the task of each client is no larger than a client needs.
+            Service::Server | Service::ServerTls => {
+                Box::pin(federation::serve(server, wire, known)).await;
+            }
+            Service::Component => {
+                Box::pin(component::stream::serve(server, wire, known)).await;
+            }
         }
     });
 }
