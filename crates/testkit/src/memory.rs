@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use verona_core::account::credentials::{ACCOUNTS, Record};
 use verona_core::component::settings::ComponentSettings;
@@ -22,7 +21,7 @@ use verona_core::server::{Host, Identity, Policy, Server};
 use verona_core::store::Store;
 use verona_core::store::batch::Batch;
 use verona_core::stream::client;
-use verona_core::stream::wire::{Bindings, Wire};
+use verona_core::stream::wire::Wire;
 use verona_xmpp::jid::Jid;
 use verona_xmpp::sasl::credentials::{Credentials, ITERATIONS_MIN};
 use verona_xmpp::sasl::decoy::Decoy;
@@ -212,24 +211,6 @@ impl Wire for Duplex {
     fn peer(&self) -> IpAddr {
         Ipv4Addr::LOCALHOST.into()
     }
-
-    fn is_secure(&self) -> bool {
-        false
-    }
-
-    fn can_start_tls(&self) -> bool {
-        false
-    }
-
-    fn start_tls(self: Box<Self>, _: &str) -> BoxFuture<'static, io::Result<Box<dyn Wire>>> {
-        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
-    }
-
-    fn bindings(&self) -> Bindings {
-        Bindings::default()
-    }
-
-    fn settle(&mut self) {}
 }
 
 impl AsyncRead for Duplex {

@@ -15,7 +15,7 @@ use verona_core::federation::reach::{Dialled, Distrust, Pair, Proof, Reach, Targ
 use verona_core::hooks::HostSettings;
 use verona_core::server::{Host, Server};
 use verona_core::stream::server::state::Rules;
-use verona_core::stream::wire::{Bindings, Wire};
+use verona_core::stream::wire::Wire;
 
 use crate::address::Address;
 use crate::memory::{Memory, Tables};
@@ -210,24 +210,6 @@ impl Wire for Road {
     fn peer(&self) -> IpAddr {
         Ipv4Addr::LOCALHOST.into()
     }
-
-    fn is_secure(&self) -> bool {
-        false
-    }
-
-    fn can_start_tls(&self) -> bool {
-        false
-    }
-
-    fn start_tls(self: Box<Self>, _: &str) -> BoxFuture<'static, io::Result<Box<dyn Wire>>> {
-        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
-    }
-
-    fn bindings(&self) -> Bindings {
-        Bindings::default()
-    }
-
-    fn settle(&mut self) {}
 }
 
 impl AsyncRead for Road {

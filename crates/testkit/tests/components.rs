@@ -9,7 +9,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use sha1::{Digest, Sha1};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use verona_core::component::settings::ComponentSettings;
@@ -19,7 +18,7 @@ use verona_core::limits::Limits;
 use verona_core::server::{Host, Identity, Policy, Server};
 use verona_core::store::Store;
 use verona_core::store::ticket::Ticket;
-use verona_core::stream::wire::{Bindings, Wire};
+use verona_core::stream::wire::Wire;
 use verona_core::trail::{Step, Trail};
 use verona_stores::memory::Memory;
 use verona_testkit::memory::settings;
@@ -100,24 +99,6 @@ impl Wire for Cut {
     fn peer(&self) -> IpAddr {
         Ipv4Addr::LOCALHOST.into()
     }
-
-    fn is_secure(&self) -> bool {
-        false
-    }
-
-    fn can_start_tls(&self) -> bool {
-        false
-    }
-
-    fn start_tls(self: Box<Self>, _: &str) -> BoxFuture<'static, io::Result<Box<dyn Wire>>> {
-        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
-    }
-
-    fn bindings(&self) -> Bindings {
-        Bindings::default()
-    }
-
-    fn settle(&mut self) {}
 }
 
 /// A component at its end of a connection.
@@ -237,24 +218,6 @@ impl Wire for Counted {
     fn peer(&self) -> IpAddr {
         self.wire.peer()
     }
-
-    fn is_secure(&self) -> bool {
-        false
-    }
-
-    fn can_start_tls(&self) -> bool {
-        false
-    }
-
-    fn start_tls(self: Box<Self>, _: &str) -> BoxFuture<'static, io::Result<Box<dyn Wire>>> {
-        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
-    }
-
-    fn bindings(&self) -> Bindings {
-        Bindings::default()
-    }
-
-    fn settle(&mut self) {}
 }
 
 /// Sends a message from somebody; what its acknowledgement waits for.

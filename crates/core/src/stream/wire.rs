@@ -8,19 +8,25 @@ use std::task::{Context, Poll};
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection with a peer. Transports implement it.
+/// A connection with a peer. Transports implement it; what they leave out is that of one without TLS.
 pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {
     /// The peer's address.
     fn peer(&self) -> IpAddr;
 
     /// Whether the bytes are encrypted.
-    fn is_secure(&self) -> bool;
+    fn is_secure(&self) -> bool {
+        false
+    }
 
     /// Whether [`Wire::start_tls`] is possible.
-    fn can_start_tls(&self) -> bool;
+    fn can_start_tls(&self) -> bool {
+        false
+    }
 
     /// Does the handshake of RFC 6120 §5.4.3 as the server of this domain.
-    fn start_tls(self: Box<Self>, domain: &str) -> BoxFuture<'static, io::Result<Box<dyn Wire>>>;
+    fn start_tls(self: Box<Self>, _domain: &str) -> BoxFuture<'static, io::Result<Box<dyn Wire>>> {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
 
     /// Does the handshake of RFC 6120 §5.4.3 as the one who calls: offers the certificate of the
     /// domain `local` and names `remote` (SNI). It succeeds whatever certificate the peer shows; who
@@ -40,10 +46,12 @@ pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {
     }
 
     /// What SASL can be bound to (RFC 9266, RFC 5929); nothing without TLS.
-    fn bindings(&self) -> Bindings;
+    fn bindings(&self) -> Bindings {
+        Bindings::default()
+    }
 
     /// Gives back what is of use only until the login.
-    fn settle(&mut self);
+    fn settle(&mut self) {}
 }
 
 /// The place of a wire that has been taken away: nothing can be read from it or written to it.
@@ -77,24 +85,6 @@ impl Wire for Gone {
     fn peer(&self) -> IpAddr {
         IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED)
     }
-
-    fn is_secure(&self) -> bool {
-        false
-    }
-
-    fn can_start_tls(&self) -> bool {
-        false
-    }
-
-    fn start_tls(self: Box<Self>, _: &str) -> BoxFuture<'static, io::Result<Box<dyn Wire>>> {
-        Box::pin(async { Err(io::ErrorKind::NotConnected.into()) })
-    }
-
-    fn bindings(&self) -> Bindings {
-        Bindings::default()
-    }
-
-    fn settle(&mut self) {}
 }
 
 /// The channel bindings of a connection.

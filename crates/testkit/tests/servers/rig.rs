@@ -20,7 +20,7 @@ use verona_core::stream::server::established::Established;
 use verona_core::stream::server::incoming::accept;
 use verona_core::stream::server::outgoing::{Attempt, establish};
 use verona_core::stream::server::state::Rules;
-use verona_core::stream::wire::{Bindings, Wire};
+use verona_core::stream::wire::Wire;
 use verona_stores::memory::Memory;
 use verona_testkit::address::Address;
 use verona_testkit::memory::settings;
@@ -396,12 +396,6 @@ impl Wire for End {
             (true, Side::Called) => shown.calling.clone(),
         }
     }
-
-    fn bindings(&self) -> Bindings {
-        Bindings::default()
-    }
-
-    fn settle(&mut self) {}
 }
 
 impl AsyncRead for End {
