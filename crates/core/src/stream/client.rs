@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use verona_xml::Tree;
-use verona_xmpp::error::{StreamCondition, StreamError};
+use verona_xmpp::error::StreamCondition;
 use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
 use verona_xmpp::stream::{Content, Header, Opening, Version};
@@ -34,7 +34,7 @@ pub async fn serve(server: Arc<Server>, wire: Box<dyn Wire>, known: Box<dyn FnOn
 async fn negotiate(server: Arc<Server>, wire: Box<dyn Wire>) -> Option<Session> {
     let peer = wire.peer();
     let open = Open::new(server, wire);
-    let mut client = Client { open, host: None, failures: 0, notes: Arc::default() };
+    let mut client = Client { open, host: None, notes: Arc::default() };
     let end = match client.reach_session().await {
         Ok(entered) => return Some(client.session(entered)),
         Err(end) => end,
@@ -59,7 +59,6 @@ struct Client {
     open: Open,
     /// The host that the stream is to.
     host: Option<Arc<Host>>,
-    failures: u32,
     /// What modules remember of the stream.
     notes: Arc<Notes>,
 }
@@ -182,7 +181,7 @@ impl Client {
                         self.open.restart_keeping();
                         return Ok(Some(LoggedIn::Anew(account)));
                     }
-                    None => self.failed()?,
+                    None => self.open.failed()?,
                 }
             } else if element.is("authenticate", ns::SASL2) {
                 match sasl2::authenticate(&mut self.open, &tree, offers, host).await? {
@@ -190,7 +189,7 @@ impl Client {
                         return Ok(Some(LoggedIn::GoesOn(account, agent)));
                     }
                     Some(Reached::Session(entered)) => return Ok(Some(LoggedIn::Entered(entered))),
-                    None => self.failed()?,
+                    None => self.open.failed()?,
                 }
             } else if element.is("iq", ns::CLIENT) && offers.may_log_in {
                 if let Some(entered) = self.before_login(host, tree).await? {
@@ -201,17 +200,6 @@ impl Client {
                 return Err(StreamCondition::NotAuthorized.into());
             }
         }
-    }
-
-    /// RFC 6120 §6.4.5: after some failures the stream ends.
-    fn failed(&mut self) -> Result<(), End> {
-        self.failures = self.failures.saturating_add(1);
-        let limits = &self.open.server.policy().limits;
-        if self.failures >= limits.failed_logins_per_connection && !limits.unlimited {
-            let error = StreamError::new(StreamCondition::PolicyViolation);
-            return Err(End::Error(error.text("too many failed logins")));
-        }
-        Ok(())
     }
 
     async fn start_tls(&mut self) -> Result<(), End> {
@@ -230,7 +218,7 @@ impl Client {
                 legacy::Outcome::Bound(seat, answer) => {
                     return Ok(Some(Entered { seat, managed: None, first: answer.into() }));
                 }
-                legacy::Outcome::Refused => return self.failed().map(|()| None),
+                legacy::Outcome::Refused => return self.open.failed().map(|()| None),
                 legacy::Outcome::Answered => return Ok(None),
                 legacy::Outcome::NotAsked => {}
             }

@@ -44,6 +44,8 @@ pub struct Open {
     deadline: Instant,
     /// Nothing but whitespace has come since a login.
     is_blank: bool,
+    /// Logins that have failed.
+    failures: u32,
     /// Who speaks over it.
     content: Content,
     /// Whether this server has opened it, so that the peer's header answers ours.
@@ -123,6 +125,7 @@ impl Open {
             opened: false,
             deadline,
             is_blank: false,
+            failures: 0,
             content: Content::Client,
             initiating: false,
         }
@@ -142,6 +145,17 @@ impl Open {
     /// A stream with a component, whoever has connected to whom.
     pub fn with_component(server: Arc<Server>, wire: Box<dyn Wire>, content: Content) -> Self {
         Self { content, ..Self::new(server, wire) }
+    }
+
+    /// Counts a login that has failed. RFC 6120 §6.4.5: after some of them the stream ends.
+    pub fn failed(&mut self) -> Result<(), End> {
+        self.failures = self.failures.saturating_add(1);
+        let limits = &self.server.policy().limits;
+        if self.failures >= limits.failed_logins_per_connection && !limits.unlimited {
+            let error = StreamError::new(StreamCondition::PolicyViolation);
+            return Err(End::Error(error.text("too many failed logins")));
+        }
+        Ok(())
     }
 
     /// Waits for what comes next.

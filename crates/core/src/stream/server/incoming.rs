@@ -64,7 +64,6 @@ struct Callee {
     takes: Takes,
     /// Its patience was prolonged for the sake of a key.
     has_waited: bool,
-    failures: u32,
 }
 
 impl Callee {
@@ -78,7 +77,6 @@ impl Callee {
             dialbacks,
             takes: Takes::default(),
             has_waited: false,
-            failures: 0,
         }
     }
 
@@ -352,13 +350,7 @@ impl Callee {
                 w.start("failure", ns::SASL).empty(name, ns::SASL).end();
             })
             .await?;
-        self.failures = self.failures.saturating_add(1);
-        let limits = &self.open.server.policy().limits;
-        if self.failures >= limits.failed_logins_per_connection && !limits.unlimited {
-            let error = StreamError::new(StreamCondition::PolicyViolation);
-            return Err(End::Error(error.text("too many failed logins")));
-        }
-        Ok(())
+        self.open.failed()
     }
 
     fn establish(self) -> Established {
