@@ -11,7 +11,7 @@ use verona_core::limits::Limits;
 
 use crate::config::names::{BareJid, ComponentDomain, Domain, Endpoint};
 use crate::config::reader::Reader;
-use crate::config::value::{Bounds, LogFormat, Secret, StorageUrl, Value};
+use crate::config::value::{Bounds, LogFilter, LogFormat, Secret, StorageUrl, Value};
 
 /// What is known of one key.
 #[derive(Clone, Copy, Debug)]
@@ -348,6 +348,6 @@ section! {
         format: LogFormat = LogFormat::Text;
         /// What to log: `error`, `warn`, `info`, `debug` or `trace`, also by part:
         /// `info,verona_core=debug`. The environment variable VERONA_LOG goes before it.
-        filter: String = "info".to_owned();
+        filter: LogFilter = LogFilter::default();
     }
 }
