@@ -413,6 +413,17 @@ fn check_ends_with_one_when_something_is_wrong() {
 }
 
 #[test]
+fn check_tells_of_a_store_that_cannot_be_used() {
+    let config = config_with_dns();
+    let site = Site::new(&format!("{config}\n[storage]\nurl = \"postgres://db/verona\"\n"));
+    site.refused("serve", 1);
+    let output = site.run("check", "");
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8(output.stdout).expect("text");
+    assert!(told.contains("set [storage] url to \"sqlite:verona.db\""), "{told}");
+}
+
+#[test]
 fn a_wrong_config_is_told_by_every_command() {
     let site = Site::new("[limits]\nstanza_byte_max = 1\n");
     for line in ["serve", "status", "account list", "config show"] {
