@@ -94,7 +94,7 @@ impl Config {
             });
             return Err(Problems(problems.collect()));
         }
-        let mut report = Report::default();
+        let mut report = Report::new(home_of);
         let config = read_root(root.get_ref(), &source, modules, &mut report);
         match config {
             Some(config) if report.faults.is_empty() => Ok(config.resolved()),
@@ -175,6 +175,24 @@ fn read_root(
     };
     judge(&config, listen, limits, report);
     Some(config)
+}
+
+/// The section that has a key of this name.
+fn home_of(key: &str) -> Option<&'static str> {
+    let homes = [
+        (Top::HEADER, Top::KEYS),
+        (Host::HEADER, Host::KEYS),
+        (Listen::HEADER, Listen::KEYS),
+        (Storage::HEADER, Storage::KEYS),
+        (Limits::HEADER, Limits::KEYS),
+        (Security::HEADER, Security::KEYS),
+        (Component::HEADER, Component::KEYS),
+        (S2s::HEADER, S2s::KEYS),
+        (Dns::HEADER, Dns::KEYS),
+        (Log::HEADER, Log::KEYS),
+    ];
+    let home = homes.iter().find(|(_, keys)| keys.iter().any(|known| known.name == key));
+    home.map(|(header, _)| *header)
 }
 
 /// Reads a section that is there at most once.
@@ -333,8 +351,9 @@ impl ModuleTable {
         });
         read.map_err(|error| {
             let span = error.span().unwrap_or_else(|| self.span.clone());
-            let message = error.message().replace('\n', ", ");
-            self.source.problem(&span, format!("[modules.{}]: {message}", self.name))
+            let key = self.key_at(span.start).map(|key| format!(" `{key}`")).unwrap_or_default();
+            let message = in_words(error.message());
+            self.source.problem(&span, format!("[modules.{}]{key}: {message}", self.name))
         })
     }
 
@@ -353,6 +372,15 @@ impl ModuleTable {
         .unwrap_or_default()
     }
 
+    /// The key whose value stands at a place of the text.
+    fn key_at(&self, place: usize) -> Option<String> {
+        self.with_table(|table| {
+            let mut entries = table.iter();
+            let found = entries.find(|(_, value)| value.span().contains(&place))?;
+            Some(found.0.get_ref().clone().into_owned())
+        })
+    }
+
     fn span_of(&self, key: &str) -> Option<Range<usize>> {
         self.with_table(|table| table.get(key).map(Spanned::span))
     }
@@ -362,6 +390,19 @@ impl ModuleTable {
         let modules = root.get_ref().get("modules")?.get_ref().as_table()?;
         look(modules.get(self.name.as_str())?.get_ref().as_table()?)
     }
+}
+
+/// What a deserializer says, for people who do not know its language.
+fn in_words(message: &str) -> String {
+    let kinds = [
+        ("expected u32", "expected a number, 0 or more"),
+        ("expected u64", "expected a number, 0 or more"),
+        ("expected a boolean", "expected true or false"),
+        ("expected a sequence", "expected a list"),
+    ];
+    let message = message.replace('\n', ", ");
+    let known = kinds.iter().find_map(|(kind, words)| Some((message.strip_suffix(kind)?, words)));
+    known.map(|(begin, words)| format!("{begin}{words}")).unwrap_or(message)
 }
 
 #[cfg(test)]
@@ -443,6 +484,18 @@ mod tests {
         assert_eq!(
             refusal("\n[limit]\n"),
             "verona.toml:2: unknown key `limit` at the top; did you mean `limits`?"
+        );
+    }
+
+    #[test]
+    fn a_key_in_a_wrong_section_is_told_where_it_belongs() {
+        assert_eq!(
+            refusal("[limits]\nrequire_tls = false"),
+            "verona.toml:2: unknown key `require_tls` in [limits]; it belongs into [security]"
+        );
+        assert_eq!(
+            refusal("[[host]]\ndomain = \"a.b\"\ndata_dir = \"x\""),
+            "verona.toml:3: unknown key `data_dir` in [[host]]; it belongs to the top of the file"
         );
     }
 
@@ -544,7 +597,12 @@ mod tests {
         let problem = wrong.read::<Mam>().expect_err("unknown key");
         assert_eq!(problem.line, Some(3), "{problem}");
         let wrong = table("\n[modules]\nmam = { retention_days = -1 }");
-        assert_eq!(wrong.read::<Mam>().expect_err("negative").line, Some(3));
+        let negative = wrong.read::<Mam>().expect_err("negative");
+        assert_eq!(
+            negative.to_string(),
+            "/etc/verona.toml:3: [modules.mam] `retention_days`: invalid value: integer `-1`, \
+             expected a number, 0 or more"
+        );
         assert_eq!(wrong.problem(Some("retention_days"), "no").line, Some(3));
         assert_eq!(wrong.problem(None, "no").line, Some(3));
     }
