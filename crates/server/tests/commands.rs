@@ -437,6 +437,14 @@ fn a_wrong_config_is_told_by_every_command() {
 }
 
 #[test]
+fn a_section_that_its_module_refuses_is_not_shown_as_if_it_were_right() {
+    let site = Site::new(&format!("{CONFIG}\n[modules.mam]\nretention_days = \"3\"\n"));
+    let told = site.refused("config show", 1);
+    assert!(told.contains("[modules.mam] `retention_days`: "), "{told}");
+    assert!(told.contains("expected a number, 0 or more"), "{told}");
+}
+
+#[test]
 fn the_config_is_shown_as_it_is_meant() {
     let site = Site::new(CONFIG);
     let shown = site.said("config show --json", "");
