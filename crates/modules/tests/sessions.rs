@@ -1,11 +1,14 @@
 //! What sessions do when something is not as it should be: the store fails, the client is silent.
 
+use verona_core::limits::{
+    OFFLINE_MESSAGES_MAX, PENDING_REQUESTS_MAX, PRIVATE_BYTES_MAX, VCARD_BYTES_MAX,
+};
 use verona_core::server::{Identity, Policy, Server};
 use verona_modules::install;
 use verona_testkit::address::Address;
 use verona_testkit::client::Client;
 use verona_testkit::memory::{Memory, settings};
-use verona_testkit::node::NS_CLIENT;
+use verona_testkit::node::{NS_CLIENT, Node};
 use verona_testkit::place::Place;
 use verona_testkit::script::Setup;
 use verona_testkit::wire::PATIENCE;
@@ -52,6 +55,84 @@ async fn a_message_that_no_log_could_keep_comes_back_once() {
     }
     client.round_trip().await.expect("answered");
     assert_eq!(client.inbox().count(), 0, "and nothing more");
+}
+
+/// XEP-0160 §2: what does not wait any more goes back, and the rest is there.
+#[tokio::test]
+async fn who_is_away_for_long_is_sent_no_more_than_may_wait() {
+    let place = Memory::configured(Setup::default(), install::configured).expect("made");
+    let [juliet, romeo] = ["juliet@capulet.lit/balcony", "romeo@montague.lit/orchard"]
+        .map(|jid| Address::parse(jid).expect("an address"));
+    place.account(&juliet, PASSWORD).await.expect("made");
+    let mut sender = session(&place, &romeo).await;
+    for number in 0..=OFFLINE_MESSAGES_MAX {
+        let message = format!(
+            "<message to='juliet@capulet.lit' type='chat' id='m{number}'><body>O</body></message>"
+        );
+        sender.send(&message).await.expect("sent");
+    }
+    sender.round_trip().await.expect("answered");
+    let returned: Vec<_> = sender.inbox().collect();
+    let last = format!("m{OFFLINE_MESSAGES_MAX}");
+    assert_eq!(returned.len(), 1);
+    assert_eq!(returned[0].attr("id"), Some(last.as_str()));
+    let error = returned[0].child("error", NS_CLIENT).expect("a reason");
+    assert!(error.child("service-unavailable", NS_STANZAS).is_some(), "{error:?}");
+
+    let mut reader = session(&place, &juliet).await;
+    reader.send("<presence/>").await.expect("sent");
+    reader.round_trip().await.expect("answered");
+    let waited = reader.inbox().filter(|node| node.child("body", NS_CLIENT).is_some()).count();
+    assert_eq!(u64::try_from(waited), Ok(OFFLINE_MESSAGES_MAX));
+}
+
+/// RFC 6121 §3.1.3: who is asked by crowds is not told of all of them, and none hears that.
+#[tokio::test]
+async fn requests_of_a_crowd_wait_up_to_a_bound() {
+    let place = Memory::configured(Setup::default(), install::configured).expect("made");
+    let juliet = Address::parse("juliet@capulet.lit/balcony").expect("an address");
+    place.account(&juliet, PASSWORD).await.expect("made");
+    for number in 0..PENDING_REQUESTS_MAX + 5 {
+        let suitor = Address::parse(&format!("suitor{number}@montague.lit/x")).expect("an address");
+        let mut suitor = session(&place, &suitor).await;
+        suitor.send("<presence to='juliet@capulet.lit' type='subscribe'/>").await.expect("sent");
+        suitor.round_trip().await.expect("answered");
+        assert_eq!(suitor.inbox().filter(|node| node.attr("type") == Some("error")).count(), 0);
+    }
+    let mut asked = session(&place, &juliet).await;
+    asked.send("<presence/>").await.expect("sent");
+    asked.round_trip().await.expect("answered");
+    let requests = asked.inbox().filter(|node| node.attr("type") == Some("subscribe"));
+    assert_eq!(requests.count(), PENDING_REQUESTS_MAX);
+}
+
+/// DESIGN §8, XEP-0049 and XEP-0054: what an account may keep has a bound.
+#[tokio::test]
+async fn cards_and_private_storage_are_bounded() {
+    let place = Memory::configured(Setup::default(), install::configured).expect("made");
+    let juliet = Address::parse("juliet@capulet.lit/balcony").expect("an address");
+    let mut client = session(&place, &juliet).await;
+    let long = |bytes: usize| "x".repeat(bytes);
+    let card = |bytes| format!("<vCard xmlns='vcard-temp'><FN>{}</FN></vCard>", long(bytes));
+    let private = |number: usize| {
+        let text = long(200_000);
+        format!("<query xmlns='jabber:iq:private'><a xmlns='x:{number}'>{text}</a></query>")
+    };
+    let mut wishes = vec![card(VCARD_BYTES_MAX - 100), card(VCARD_BYTES_MAX)];
+    wishes.extend((0..=PRIVATE_BYTES_MAX / 200_000).map(private));
+    let mut answers = Vec::new();
+    for (number, wish) in wishes.iter().enumerate() {
+        client.send(&format!("<iq type='set' id='w{number}'>{wish}</iq>")).await.expect("sent");
+        let answer = client.element("the answer").await.expect("an answer");
+        let error = answer.child("error", NS_CLIENT);
+        assert_eq!(error.is_none(), answer.attr("type") == Some("result"));
+        let refused = |error: &Node| error.child("not-acceptable", NS_STANZAS).is_some();
+        answers.push(error.is_none_or(refused).then_some(error.is_some()));
+    }
+    let mut expected = vec![Some(false); wishes.len()];
+    expected[1] = Some(true);
+    expected[wishes.len() - 1] = Some(true);
+    assert_eq!(answers, expected);
 }
 
 /// RFC 6120 §4.6.4, XEP-0198 §4: on a managed stream the question is one that must be answered.
