@@ -1,5 +1,6 @@
 //! What sessions do when something is not as it should be: the store fails, the client is silent.
 
+use verona_core::hooks::HostSettings;
 use verona_core::limits::{
     OFFLINE_MESSAGES_MAX, PENDING_REQUESTS_MAX, PRIVATE_BYTES_MAX, VCARD_BYTES_MAX,
 };
@@ -133,6 +134,28 @@ async fn cards_and_private_storage_are_bounded() {
     expected[1] = Some(true);
     expected[wishes.len() - 1] = Some(true);
     assert_eq!(answers, expected);
+}
+
+/// XEP-0198 §5: only with a session that can be resumed, and only where the operator has named a place.
+#[tokio::test]
+async fn who_may_resume_is_told_where_to_come_back_to() {
+    let place = Memory::configured(Setup::default(), |settings, tables| {
+        let resume_at = Some("one.capulet.lit:5222".to_owned());
+        install::configured(HostSettings { resume_at, ..settings }, tables)
+    });
+    let place = place.expect("made");
+    let elsewhere = Memory::configured(Setup::default(), install::configured).expect("made");
+    let juliet = Address::parse("juliet@capulet.lit/balcony").expect("an address");
+    for (place, wish, location) in [
+        (&place, " resume='true'", Some("one.capulet.lit:5222")),
+        (&place, "", None),
+        (&elsewhere, " resume='true'", None),
+    ] {
+        let mut client = session(place, &juliet).await;
+        client.send(&format!("<enable xmlns='{NS_SM}'{wish}/>")).await.expect("sent");
+        let enabled = client.find("<enabled/>", |node| node.is("enabled", NS_SM)).await;
+        assert_eq!(enabled.expect("it is managed").attr("location"), location, "{wish}");
+    }
 }
 
 /// RFC 6120 §4.6.4, XEP-0198 §4: on a managed stream the question is one that must be answered.

@@ -55,6 +55,7 @@ pub fn hosts(config: &Config) -> Result<Vec<Host>, String> {
             admins: host.admins.iter().map(|admin| admin.0.clone()).collect(),
             registration: host.registration,
             password_iterations: config.security.password_iterations,
+            resume_at: host.resume_at.0.as_ref().map(Endpoint::to_string),
         };
         let made = verona_modules::install::configured(settings, &Tables(config));
         made.map_err(|problem| problem.to_string())

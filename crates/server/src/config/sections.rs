@@ -9,7 +9,7 @@ use verona_core::federation::terms::Terms;
 use verona_core::host::Registration;
 use verona_core::limits::Limits;
 
-use crate::config::names::{BareJid, ComponentDomain, Domain, Endpoint};
+use crate::config::names::{BareJid, ComponentDomain, Domain, Endpoint, Location};
 use crate::config::reader::Reader;
 use crate::config::value::{Bounds, LogFilter, LogFormat, Secret, StorageUrl, Value};
 
@@ -148,6 +148,10 @@ section! {
         federate_with: Vec<Domain> = Vec::new();
         /// Domains not to federate with, each with all below it; they count more than `federate_with`.
         federate_not_with: Vec<Domain> = Vec::new();
+        /// Where clients should come back to resume a session (XEP-0198), as in
+        /// `one.example.org:5222`, where the domain leads to several servers; empty: to wherever they
+        /// find the domain.
+        resume_at: Location = Location(None);
     }
 }
 

@@ -12,7 +12,7 @@ use toml::de::DeValue;
 use verona_core::host::Registration;
 use zeroize::Zeroize;
 
-use crate::config::names::{BareJid, ComponentDomain, Domain, Endpoint};
+use crate::config::names::{BareJid, ComponentDomain, Domain, Endpoint, Location};
 use crate::config::problem::{Fault, did_you_mean};
 
 /// The smallest and the largest number a key takes.
@@ -271,6 +271,8 @@ text! {
         LogFormat::Text => "text".to_owned(),
         LogFormat::Json => "json".to_owned(),
     };
+    Location, "an address such as \"one.example.org:5222\", or \"\"", open Location::parse,
+        Self::to_string;
     LogFilter, "a level, or levels by part", open LogFilter::parse, |filter| filter.0.clone();
     PathBuf, "a path", open path, |path| path.display().to_string();
     Registration, "\"closed\", \"invite\" or \"open\"", open registration, |kind| match kind {
