@@ -30,7 +30,7 @@ use crate::accounts::request::{AccountError, AccountReply, AccountRequest, Accou
 use crate::accounts::stored::StoredAccounts;
 use crate::calls::Calls;
 use crate::config::load::Config;
-use crate::control::protocol::{OtherServer, Status, Trial, TrialFailure};
+use crate::control::protocol::{ComponentState, OtherServer, Status, Trial, TrialFailure};
 use crate::settings::{components, hosts, policy, reaching, rules, terms};
 
 /// How often silent sessions are looked for at least, in seconds.
@@ -117,15 +117,14 @@ impl Assembly {
         status.listening = self.listening.clone();
         status.sessions = count(connected.saturating_add(asleep));
         status.servers = servers(&self.server);
-        status.figures.insert("of these waiting for their clients".to_owned(), count(asleep));
-        for component in self.server.components.all() {
-            let (connections, waiting) = component.count();
-            let name = format!("component {}", component.jid);
-            status.figures.insert(format!("{name}, connections"), count(connections));
-            if waiting > 0 {
-                status.figures.insert(format!("{name}, waiting"), count(waiting));
-            }
-        }
+        status.asleep = count(asleep);
+        let components = self.server.components.all();
+        let state = components.iter().map(|component| {
+            let (connections, stanzas) = component.count();
+            let domain = component.jid.to_string();
+            ComponentState { domain, connections: count(connections), stanzas: count(stanzas) }
+        });
+        status.components = state.collect();
     }
 
     /// Where everything durable is.
