@@ -1,15 +1,18 @@
 //! What sessions do when something is not as it should be: the store fails, the client is silent.
 
-use verona_core::hooks::HostSettings;
+use verona_core::hooks::{
+    ConfigError, Direction, Hooks, HostSettings, Manifest, Module, NoSections, Passage, Phase,
+    Registry, Target, module,
+};
 use verona_core::limits::{
     OFFLINE_MESSAGES_MAX, PENDING_REQUESTS_MAX, PRIVATE_BYTES_MAX, VCARD_BYTES_MAX,
 };
-use verona_core::server::{Identity, Policy, Server};
+use verona_core::server::{Host, Identity, Policy, Server};
 use verona_modules::install;
 use verona_testkit::address::Address;
 use verona_testkit::client::Client;
 use verona_testkit::memory::{Memory, settings};
-use verona_testkit::node::{NS_CLIENT, Node};
+use verona_testkit::node::{NS_CLIENT, NS_STREAM, Node};
 use verona_testkit::place::Place;
 use verona_testkit::script::Setup;
 use verona_testkit::wire::PATIENCE;
@@ -26,6 +29,88 @@ async fn session(place: &Memory, who: &Address) -> Client {
     let mut client = Client::connect(link, who, PATIENCE).await.expect("a stream");
     client.log_in(PASSWORD).await.expect("logged in");
     client
+}
+
+const NS_FRAGILE: &str = "urn:x:fragile";
+
+/// A module with an error in each of its rooms.
+struct Fragile;
+
+impl Module for Fragile {
+    const MANIFEST: Manifest = Manifest { name: "fragile", ..Manifest::EMPTY };
+
+    type Config = ();
+
+    fn new(_: (), _: &HostSettings) -> Result<Self, ConfigError> {
+        Ok(Self)
+    }
+
+    fn hooks(on: &mut Hooks<'_, Self>) {
+        on.iq_get(Target::Host, NS_FRAGILE, "query", |_, _| async { panic!("while answering") });
+        on.message(Direction::Outbound, Phase::Stamp, |_, passage| break_at(passage, "out"));
+        on.message(Direction::Inbound, Phase::Stamp, |_, passage| break_at(passage, "in"));
+        on.nonza(NS_FRAGILE, "nonza", |_, _| panic!("while hearing"));
+        on.change(|_, change| {
+            assert!(change.presence.child("change", NS_FRAGILE).is_none(), "while told");
+        });
+    }
+}
+
+fn break_at(passage: &Passage<'_>, place: &str) {
+    assert!(passage.stanza.child(place, NS_FRAGILE).is_none(), "while watching");
+}
+
+/// SECURITY §5: a panic costs its stanza; who has sent it is told, and all else goes on.
+#[tokio::test]
+async fn a_panic_in_a_module_costs_one_stanza() {
+    let place = Memory::configured(Setup::default(), |settings, _| {
+        let mut registry = Registry::default();
+        let made = module::install::<Fragile, _>(&NoSections, &settings, &mut registry);
+        made.map_err(|error| error.message)?;
+        Ok(Host::new(settings, registry))
+    });
+    let place = place.expect("made");
+    let [juliet, romeo, nurse] =
+        ["juliet@capulet.lit/balcony", "romeo@montague.lit/orchard", "nurse@capulet.lit/hall"]
+            .map(|jid| Address::parse(jid).expect("an address"));
+    let mut reader = session(&place, &romeo).await;
+    let mut client = session(&place, &juliet).await;
+    // She is not in memory: her account has to be loaded first.
+    place.account(&nurse, PASSWORD).await.expect("made");
+    let message = |to: &Address, at: &str| {
+        let (to, payload) = (to.full(), format!("<{at} xmlns='{NS_FRAGILE}'/>"));
+        format!("<message to='{to}' type='chat' id='{at}'><body>O</body>{payload}</message>")
+    };
+    let ask = format!("<iq type='get' id='iq' to='capulet.lit'><query xmlns='{NS_FRAGILE}'/></iq>");
+    for stanza in [ask, message(&romeo, "out"), message(&romeo, "in"), message(&nurse, "in")] {
+        client.send(&stanza).await.expect("sent");
+        let error = client.element("that it failed").await.expect("told");
+        let reason = error.child("error", NS_CLIENT).expect("a reason");
+        assert!(reason.child("internal-server-error", NS_STANZAS).is_some(), "{stanza}: {error:?}");
+    }
+    client.send(&format!("<nonza xmlns='{NS_FRAGILE}'/>")).await.expect("sent");
+    assert!(client.round_trip().await.expect("answered"), "the session lives");
+    client.send(&message(&romeo, "well")).await.expect("sent");
+    let heard = reader.element("the next message").await.expect("it comes");
+    assert_eq!(heard.attr("id"), Some("well"));
+
+    // Where what waits is given out first, no stanza is in hand: the stream ends, and in order.
+    client.send(&message(&nurse, "well")).await.expect("sent");
+    client.round_trip().await.expect("answered");
+    let mut breaks = session(&place, &nurse).await;
+    breaks
+        .send(&format!("<presence><change xmlns='{NS_FRAGILE}'/></presence>"))
+        .await
+        .expect("sent");
+    let error = breaks.find("why it ends", |node| node.is("error", NS_STREAM)).await.expect("told");
+    assert!(error.children().any(|child| child.name == "internal-server-error"), "{error:?}");
+    let account = place.server.directory.loaded("nurse@capulet.lit").expect("it is there");
+    let gone = async {
+        while !account.turn().resources.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("nothing is left of the session");
 }
 
 /// SECURITY §3, G3.

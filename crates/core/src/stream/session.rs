@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use verona_xml::{Event, Frame, Scanner};
@@ -97,7 +98,13 @@ impl Session {
 
     /// Runs the session to the end of its stream.
     pub async fn run(mut self) {
-        let end = std::future::poll_fn(|context| self.poll(context)).await;
+        let stream = std::future::poll_fn(|context| self.poll(context));
+        let end = AssertUnwindSafe(stream).catch_unwind().await.unwrap_or_else(|_| {
+            // Not at its stanza, so that nothing is known of what it has left half done.
+            tell_panic(&self.seat.link);
+            self.later = None;
+            End::Error(StreamCondition::InternalServerError.into())
+        });
         Box::pin(self.finish(end)).await;
     }
 
