@@ -60,6 +60,8 @@ pub struct Limits {
     /// without any answer, before its connection counts as lost. With the time until somebody looks,
     /// a dead one is found within 90 s.
     pub unanswered_secs: u32,
+    /// Bytes of memory that the process may use; 0: a share of what it has been given.
+    pub memory_bytes_max: u64,
 }
 
 impl Default for Limits {
@@ -91,6 +93,7 @@ impl Default for Limits {
             resources_per_account: 20,
             idle_probe_secs: 300,
             unanswered_secs: 75,
+            memory_bytes_max: 0,
         }
     }
 }
@@ -152,6 +155,12 @@ pub const ANSWERS_BYTES_MAX: usize = 16 * 1024;
 /// How long a paused source waits for a reader that makes no progress before the reader is
 /// detached.
 pub const SLOW_READER_SECS: u64 = 30;
+
+/// Sessions that are ended at a time when memory runs short; a second later it is looked again.
+pub const RELIEF_SESSIONS_MAX: usize = 64;
+
+/// Bytes that wait for a session before it is ended for that: with less nobody is helped.
+pub const RELIEF_BYTES_MIN: usize = 64 * 1024;
 
 /// How long a closing stream may take to write its last bytes.
 pub const CLOSE_SECS: u64 = 5;

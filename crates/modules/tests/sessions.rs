@@ -192,6 +192,32 @@ async fn requests_of_a_crowd_wait_up_to_a_bound() {
     assert_eq!(requests.count(), PENDING_REQUESTS_MAX);
 }
 
+/// SECURITY §4: the session with the longest queue ends, nobody else, and nobody new is let in.
+#[tokio::test]
+async fn who_does_not_read_is_the_first_to_go_when_memory_is_short() {
+    let place = Memory::configured(Setup::default(), install::configured).expect("made");
+    let [juliet, romeo] = ["juliet@capulet.lit/balcony", "romeo@montague.lit/orchard"]
+        .map(|jid| Address::parse(jid).expect("an address"));
+    let mut reader = session(&place, &juliet).await;
+    let mut sender = session(&place, &romeo).await;
+    let long = "O".repeat(20_000);
+    for _ in 0..30 {
+        let message = format!("<message to='{}'><body>{long}</body></message>", juliet.full());
+        sender.send(&message).await.expect("sent");
+    }
+    sender.round_trip().await.expect("answered");
+    assert_eq!(place.server.note_memory(79, 100), 0);
+    assert!(!place.server.pressure.is_high());
+    assert_eq!(place.server.note_memory(80, 100), 0);
+    assert!(place.server.pressure.is_high());
+    assert_eq!(place.server.note_memory(90, 100), 1);
+    let error = reader.find("why it ends", |node| node.is("error", NS_STREAM)).await.expect("told");
+    assert!(error.children().any(|child| child.name == "resource-constraint"), "{error:?}");
+    assert!(sender.round_trip().await.expect("answered"));
+    assert_eq!(place.server.note_memory(10, 100), 0);
+    assert!(!place.server.pressure.is_high());
+}
+
 /// DESIGN §8, XEP-0049 and XEP-0054: what an account may keep has a bound.
 #[tokio::test]
 async fn cards_and_private_storage_are_bounded() {

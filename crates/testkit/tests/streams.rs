@@ -275,6 +275,39 @@ async fn the_end_of_a_host_and_of_the_server_are_told_by_name() {
     staying.expect_stream_error("system-shutdown").await.unwrap();
 }
 
+/// SECURITY §4: with too little memory nobody new comes in, and who is there stays.
+#[tokio::test]
+async fn without_memory_nobody_new_comes_in_and_who_is_there_stays() {
+    let Some(fortress) = fortress() else { return };
+    let who = fortress.guest();
+    let mut session =
+        fortress.reach(&fortress.gate(Security::Tls), Stage::Bound, &who).await.unwrap();
+    let file = fortress.dir().join("verona.toml");
+    let config = fs::read_to_string(&file).expect("a config");
+    fs::write(&file, format!("{config}[limits]\nmemory_bytes_max = 1048576\n")).expect("written");
+    reload(&fortress);
+    until(&fortress, "short of memory").await;
+    let mut late = Raw::connect(&fortress.gate(Security::StartTls), &who).await.unwrap();
+    // Nothing is said to it: a word would cost what there is none of.
+    let _ = late.send(old_header().as_bytes()).await;
+    assert!(late.rest().await.map_or(true, |items| items.is_empty()));
+    session.ping(HOSTS[0]).await.unwrap();
+    fs::write(&file, config).expect("written");
+    reload(&fortress);
+    until(&fortress, "there is memory again").await;
+    fortress.lives().await.unwrap();
+}
+
+/// Waits for a line of the log.
+async fn until(fortress: &Fortress, line: &str) {
+    let told = async {
+        while !fortress.log().contains(line) {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), told).await.expect(line);
+}
+
 /// RFC 6120 §10.1: what one entity sends to another arrives in that order, however much there is, and
 /// §8.1.2.1: from where it came, whatever the sender claims.
 #[tokio::test]

@@ -144,6 +144,10 @@ fn turn_away(listener: &TcpListener, reserve: &mut Option<File>) {
 
 fn welcome(stream: TcpStream, peer: SocketAddr, service: Service, shared: &Shared) {
     let limits = shared.server.policy().limits.clone();
+    if shared.server.pressure.is_high() {
+        tracing::debug!(%peer, "too little memory for a new connection");
+        return;
+    }
     let Some(guest) = shared.admission.admit(peer.ip(), &limits) else {
         tracing::debug!(%peer, "too many connections from this address");
         return;

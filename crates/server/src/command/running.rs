@@ -69,6 +69,9 @@ fn text(status: &Status) -> String {
     }
     let Status { sessions, asleep, .. } = status;
     let _ = writeln!(text, "sessions: {sessions}, of these waiting for their clients: {asleep}");
+    let mib = |bytes: u64| bytes / 1024 / 1024;
+    let (used, may) = (mib(status.memory_bytes), mib(status.memory_bytes_max));
+    let _ = writeln!(text, "memory: {used} MiB, may use {may} MiB");
     if status.panics > 0 {
         let _ = writeln!(text, "errors in the program: {}, the log has them", status.panics);
     }
@@ -126,6 +129,8 @@ mod tests {
             listening: [("c2s".to_owned(), vec!["[::]:5222".parse().expect("an address")])].into(),
             sessions: 7,
             asleep: 2,
+            memory_bytes: 90 << 20,
+            memory_bytes_max: 1_434 << 20,
             panics: 1,
             components: vec![ComponentState {
                 domain: "irc.montague.lit".to_owned(),
@@ -157,6 +162,7 @@ mod tests {
             text(&status),
             "verona 1.2.3 runs as process 42 since 1 d 1 h\nhosts: montague.lit\nc2s: [::]:5222\n\
              sessions: 7, of these waiting for their clients: 2\n\
+             memory: 90 MiB, may use 1434 MiB\n\
              errors in the program: 1, the log has them\n\
              component irc.montague.lit: connections: 1, waiting: 3\n\
              montague.lit to capulet.lit: connected, dialback only, 1 inbound\n\

@@ -258,6 +258,10 @@ keys! {
         /// Seconds without any answer to what was sent, after which a connection counts as lost. A
         /// session that can be resumed waits for its client then.
         unanswered_secs: u32 = safe().unanswered_secs, 2..=3600;
+        /// Memory that the process may use, in bytes; 0: 70 % of what the machine or its container
+        /// has. From 80 % of that on nobody new is let in, from 90 % on the sessions end for which most
+        /// waits.
+        memory_bytes_max: u64 = safe().memory_bytes_max;
     }
 }
 

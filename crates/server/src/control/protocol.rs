@@ -119,6 +119,12 @@ pub struct Status {
     /// Those of them that wait for their clients to come back (XEP-0198 §5).
     #[serde(default)]
     pub asleep: u64,
+    /// Memory in use, in bytes.
+    #[serde(default)]
+    pub memory_bytes: u64,
+    /// Memory that may be used.
+    #[serde(default)]
+    pub memory_bytes_max: u64,
     /// Errors of the program that were caught since it was started.
     #[serde(default)]
     pub panics: u64,
