@@ -185,3 +185,41 @@ async fn resources_of_an_account_are_never_lifted() {
     let one_more = raw.bind("one more").await;
     assert!(one_more.is_err(), "{one_more:?}");
 }
+
+/// RFC 6120 §10.1: what one entity sends to another arrives in that order, to whichever of its
+/// addresses. `VERONA_ATTACKS=long` makes it a million.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_stream_of_messages_keeps_its_order() {
+    let Some(server) = server(true).await else { return };
+    let is_long = std::env::var("VERONA_ATTACKS").is_ok_and(|size| size == "long");
+    let count = if is_long { 1_000_000 } else { 20_000 };
+    let mut sender = session(&server, "sender").await.expect("a session");
+    let mut reader = session(&server, "reader").await.expect("a session");
+    reader.send(b"<presence/>").await.expect("sent");
+    reader.ping("capulet.lit").await.expect("answered");
+    let sending = tokio::spawn(async move {
+        sender.set_patience(Duration::from_secs(60));
+        let mut text = String::new();
+        for id in 0..count {
+            let resource = ["", "/reader"][id % 2];
+            text += &format!(
+                "<message to='juliet@capulet.lit{resource}' type='chat' id='{id}'>\
+                 <no-store xmlns='urn:xmpp:hints'/></message>"
+            );
+            if id % 500 == 499 {
+                sender.send(std::mem::take(&mut text).as_bytes()).await.expect("sent");
+            }
+        }
+        sender
+    });
+    reader.set_patience(Duration::from_secs(60));
+    let mut next = 0;
+    while next < count {
+        let node = reader.element().await.expect("a message");
+        if node.name == "message" {
+            assert_eq!(node.attr("id"), Some(next.to_string().as_str()));
+            next += 1;
+        }
+    }
+    drop(sending.await.expect("all was sent"));
+}
