@@ -40,6 +40,8 @@ pub struct Limits {
     pub rate_burst_bytes: u64,
     /// Stanzas per second that a session may send over time.
     pub rate_stanzas_per_sec: u64,
+    /// Distinct addresses that a session may send to in a minute (RFC 6120 §13.12).
+    pub recipients_per_minute: usize,
     /// Failed logins on one connection before it is closed (RFC 6120 §6.4.5).
     pub failed_logins_per_connection: u32,
     /// Failed logins from one address before answers are delayed.
@@ -84,6 +86,8 @@ impl Default for Limits {
             rate_bytes_per_sec: 64 * 1024,
             rate_burst_bytes: 512 * 1024,
             rate_stanzas_per_sec: 200,
+            // As many as a roster has entries: a client may ask each of them something.
+            recipients_per_minute: ROSTER_ITEMS_MAX,
             failed_logins_per_connection: 5,
             failed_logins_per_address: 20,
             failed_logins_window_secs: 600,

@@ -235,6 +235,8 @@ keys! {
         rate_burst_bytes: u64 = safe().rate_burst_bytes, 10_000..=1_073_741_824;
         /// Stanzas a second that a session may send; reading pauses, nothing is dropped.
         rate_stanzas_per_sec: u64 = safe().rate_stanzas_per_sec, 1..=1_000_000;
+        /// Distinct addresses that a session may send to in a minute; what goes to more is refused.
+        recipients_per_minute: usize = safe().recipients_per_minute, 1..=1_000_000;
 
         /// Failed logins on one connection, then it is closed. RFC 6120 §6.4.5 asks for 2 to 5.
         failed_logins_per_connection: u32 = safe().failed_logins_per_connection, 2..=100;
