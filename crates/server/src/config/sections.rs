@@ -136,7 +136,8 @@ section! {
 section! {
     /// One section for each domain that is served. Without any, the domain is `localhost`.
     /// The certificate is `data_dir/certs/DOMAIN/fullchain.pem` with `privkey.pem`; without one, a
-    /// self-signed certificate is made.
+    /// self-signed certificate is made. `[host.modules.NAME]` behind it holds for this domain in place
+    /// of `[modules.NAME]`.
     "[[host]]" Host {
         /// The domain, as in `juliet@example.org`.
         domain: Domain;

@@ -26,7 +26,10 @@ pub enum Detail {
 pub fn show(config: &Config, detail: Detail) -> String {
     let mut page = Page { config, detail, text: String::new() };
     page.section(&Top { data_dir: config.data_dir.clone() });
-    config.hosts.iter().for_each(|host| page.section(host));
+    for (place, host) in config.hosts.iter().enumerate() {
+        page.section(host);
+        page.own_modules(place);
+    }
     page.section(&config.listen);
     page.section(&config.storage);
     page.section(&config.limits);
@@ -93,6 +96,21 @@ impl Page<'_> {
             (Some(_), false) => "Default".to_owned(),
             (None, true) => "Set by the file".to_owned(),
             (None, false) => "Built in".to_owned(),
+        }
+    }
+
+    /// What one host has for itself, as the file says it.
+    fn own_modules(&mut self, place: usize) {
+        let config = self.config;
+        for table in config.host_modules.get(place).into_iter().flat_map(|tables| tables.values()) {
+            self.line(&format!("\n{}", table.header()));
+            let set: toml::Table = table.read().unwrap_or_default();
+            for (name, value) in &set {
+                if self.detail == Detail::Explained {
+                    self.line("\n# Set by the file, for this domain alone");
+                }
+                self.line(&format!("{name} = {value}"));
+            }
         }
     }
 
@@ -245,6 +263,8 @@ mod tests {
     const FILE: &str = r#"
         [[host]]
         domain = "Example.org"
+        [host.modules.mam]
+        messages_max = 9
         [limits]
         stanza_bytes_max = 20_000
         [[component]]
@@ -274,6 +294,8 @@ mod tests {
             assert_eq!(again.data_dir, config().data_dir);
             let mam: toml::Table = again.modules["mam"].read().expect("a section");
             assert_eq!(mam["retention_days"].as_integer(), Some(3));
+            let own: toml::Table = again.host_modules[0]["mam"].read().expect("a section");
+            assert_eq!(own["messages_max"].as_integer(), Some(9));
             let names = again.modules.keys().map(String::as_str);
             assert_eq!(names.count() > 1, detail != Detail::Set, "{shown}");
         }
