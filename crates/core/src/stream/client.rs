@@ -31,12 +31,12 @@ pub async fn serve(server: Arc<Server>, wire: Box<dyn Wire>, known: Box<dyn FnOn
     }
 }
 
-async fn negotiate(server: Arc<Server>, wire: Box<dyn Wire>) -> Option<Session> {
+async fn negotiate(server: Arc<Server>, wire: Box<dyn Wire>) -> Option<Box<Session>> {
     let peer = wire.peer();
     let open = Open::new(server, wire);
     let mut client = Client { open, host: None, notes: Arc::default() };
     let end = match client.reach_session().await {
-        Ok(entered) => return Some(client.session(entered)),
+        Ok(entered) => return Some(Box::new(client.session(entered))),
         Err(end) => end,
     };
     let Client { open, host, .. } = client;
