@@ -10,7 +10,7 @@ use verona_xmpp::stanza::Stanza;
 use zeroize::Zeroizing;
 
 use crate::account::Account;
-use crate::account::credentials::{ACCOUNTS, Record};
+use crate::account::credentials::{self, ACCOUNTS, Record};
 use crate::account::transition::Act;
 use crate::link::Link;
 use crate::mailbox::Order;
@@ -179,16 +179,13 @@ async fn change(
         if account.turn().gone {
             return Err(Refusal::Absent);
         }
-        let record = account.turn().record.as_deref().and_then(Record::decode);
-        let mut record = record.ok_or(Refusal::Absent)?;
+        let mut record =
+            credentials::read(&*server.store, jid).await?.ok_or(Refusal::Absent)?;
         let mut batch = Batch::new();
         change(&mut record, &mut batch, &account.owner);
-        let encoded = record.encode();
-        batch.put(ACCOUNTS, &account.owner, "", encoded.clone());
+        batch.put(ACCOUNTS, &account.owner, "", record.encode());
         edit.commit(batch).await?;
-        let mut state = account.turn();
-        state.disabled = record.disabled;
-        state.record = Some(encoded.as_ref().into());
+        account.turn().disabled = record.disabled;
     }
     Ok(account)
 }

@@ -139,12 +139,10 @@ async fn read(
     let Some(record) = entries.iter().find(|entry| entry.table == ACCOUNTS) else {
         return Ok(None);
     };
-    let kept: Box<[u8]> = record.value.as_ref().into();
     let record = Record::decode(&record.value);
     let mut state = State::default();
     // A record that cannot be read lets nobody in anyway.
     state.disabled = record.as_ref().is_some_and(|record| record.disabled);
-    state.record = Some(kept);
     state.roster = Roster::load(&entries);
     state.last_seen_micros = crate::account::presence::last_seen(&entries);
     state.last_seen_saved_micros = state.last_seen_micros;

@@ -29,8 +29,6 @@ pub struct State {
     pub gone: bool,
     /// The operator lets nobody log in.
     pub disabled: bool,
-    /// Its record as it lies in the store, small, for the next login.
-    pub record: Option<Box<[u8]>>,
     /// Microseconds since the epoch when its last available resource left; 0 for never.
     pub last_seen_micros: u64,
     /// The same as it was last written to the store.

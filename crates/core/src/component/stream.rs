@@ -109,7 +109,7 @@ impl Negotiation {
             version: None,
             dialback: false,
         };
-        self.open.answer_header(&reply).await?;
+        self.open.answer_header(&reply);
         let element = self.open.element().await?;
         let root = element.root();
         let right = root.is("handshake", Content::Component.ns())
@@ -135,7 +135,7 @@ impl Negotiation {
             version: None,
             dialback: false,
         };
-        self.open.answer_header(&opening).await?;
+        self.open.send_header(&opening).await?;
         let header = self.header().await?;
         let id = header.id.ok_or_else(|| End::from(StreamCondition::InvalidXml))?;
         self.open.id.clone_from(&id);

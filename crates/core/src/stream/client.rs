@@ -31,12 +31,12 @@ pub async fn serve(server: Arc<Server>, wire: Box<dyn Wire>, known: Box<dyn FnOn
     }
 }
 
-async fn negotiate(server: Arc<Server>, wire: Box<dyn Wire>) -> Option<Session> {
+async fn negotiate(server: Arc<Server>, wire: Box<dyn Wire>) -> Option<Box<Session>> {
     let peer = wire.peer();
     let open = Open::new(server, wire);
     let mut client = Client { open, host: None, notes: Arc::default() };
     let end = match client.reach_session().await {
-        Ok(entered) => return Some(client.session(entered)),
+        Ok(entered) => return Some(Box::new(client.session(entered))),
         Err(end) => end,
     };
     let Client { open, host, .. } = client;
@@ -128,21 +128,21 @@ impl Client {
         self.host.clone().ok_or_else(|| StreamCondition::HostUnknown.into())
     }
 
-    async fn answer_header(&mut self, header: &Header, version: bool) -> Result<String, End> {
+    fn answer_header(&mut self, header: &Header, version: bool) -> Result<(), End> {
         let host = self.host()?;
         let id = token::random();
         let mut reply = Opening::answer(Some(header), Content::Client, &host.jid, &id);
         // RFC 6120 §4.7.2: only what was protected may be said back.
         reply.to = reply.to.filter(|_| self.open.wire.is_secure());
         reply.version = version.then_some(Version::CURRENT);
-        self.open.answer_header(&reply).await?;
-        Ok(id)
+        self.open.answer_header(&reply);
+        Ok(())
     }
 
     /// RFC 6120 §5 and §6: features, STARTTLS and SASL until somebody is logged in.
     async fn log_in(&mut self, mut header: Header) -> Result<LoggedIn, End> {
         loop {
-            self.answer_header(&header, true).await?;
+            self.answer_header(&header, true)?;
             let host = self.host()?;
             // XEP-0388 §2.1, RFC 6120 §4.9.3.9: an account of another domain is not found here. What
             // was said in plaintext does not count.
@@ -236,7 +236,7 @@ impl Client {
         if header.from.as_ref().is_some_and(|from| !from.same_bare(account)) {
             return Err(StreamCondition::InvalidFrom.into());
         }
-        self.answer_header(&header, true).await?;
+        self.answer_header(&header, true)?;
         let host = self.host()?;
         self.open.send(&features::before_bind(&self.open, &host)).await
     }
@@ -244,10 +244,10 @@ impl Client {
     /// compat(clients older than XMPP 1.0): a stream without a version, and XEP-0078.
     async fn legacy(&mut self, header: Header) -> Result<Entered, End> {
         if !self.open.server.policy().legacy_auth {
-            self.answer_header(&header, true).await?;
+            self.answer_header(&header, true)?;
             return Err(StreamCondition::UnsupportedVersion.into());
         }
-        self.answer_header(&header, false).await?;
+        self.answer_header(&header, false)?;
         let host = self.host()?;
         if !Offers::before_login(&self.open, &host, None).may_log_in {
             return Err(StreamCondition::PolicyViolation.into());

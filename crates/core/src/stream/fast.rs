@@ -97,7 +97,7 @@ async fn check(
     claim: &Claim,
     agent: &str,
 ) -> Result<(Vec<u8>, bool), Refusal> {
-    // The same for accounts that there are not: one proof is compared.
+    // The same for accounts that there are not: two looks at the disk, and one proof is compared.
     let unknown = Refusal::unauthorized("no such token");
     let decoy = token::hashed(agent);
     let account = Jid::parse(&claim.account).map_err(|_| unknown)?;

@@ -4,7 +4,7 @@
 use verona_xmpp::jid::Jid;
 use verona_xmpp::sasl::credentials::Credentials;
 
-use crate::account::credentials::{ACCOUNTS, Record, fingerprint};
+use crate::account::credentials::{self, ACCOUNTS, fingerprint};
 use crate::server::Server;
 use crate::store::batch::Batch;
 use crate::store::error::StoreError;
@@ -20,7 +20,7 @@ pub async fn renew(
 ) -> Result<Option<Vec<u8>>, StoreError> {
     let Some(account) = server.account(account).await? else { return Ok(None) };
     let edit = account.edit(server).await;
-    let record = account.turn().record.as_deref().and_then(Record::decode);
+    let record = credentials::read(&*server.store, &account.jid).await?;
     let Some(mut record) = record.filter(|record| fingerprint(&record.credentials) == proven)
     else {
         return Ok(None);
@@ -28,15 +28,13 @@ pub async fn renew(
     record.credentials = change(record.credentials);
     let fresh = fingerprint(&record.credentials);
     let mut batch = Batch::new();
-    let encoded = record.encode();
-    batch.put(ACCOUNTS, &account.owner, "", encoded.clone());
+    batch.put(ACCOUNTS, &account.owner, "", record.encode());
     for (agent, mut tokens) in token_store::of_all(server, &account).await? {
         if tokens.follow(proven, &fresh) {
             token_store::put(&mut batch, &account, &agent, &tokens);
         }
     }
     edit.commit(batch).await?;
-    account.turn().record = Some(encoded.as_ref().into());
     tracing::info!(account = %account.jid, "keys of the password renewed");
     Ok(Some(fresh))
 }

@@ -173,8 +173,8 @@ pub fn failure(error: SaslError) -> Step {
     Step::Failure(Failure { error, cause: "base64 cannot be read", account: None })
 }
 
-/// What is known of an account comes from memory or from the disk, and that there is none always from
-/// the disk. Told no sooner than this, and by the same way, it comes to the same (RFC 6120 §13.11).
+/// Told no sooner than this, and by the same way for all, it comes to the same whether there is such
+/// an account (RFC 6120 §13.11).
 async fn look_up_slowly(server: &Server, account: &str, stream: &str) -> Found {
     let looking = look_up(server, account, stream);
     let (found, ()) = tokio::join!(looking, tokio::time::sleep(LOOKUP));
@@ -183,11 +183,6 @@ async fn look_up_slowly(server: &Server, account: &str, stream: &str) -> Found {
 
 async fn look_up(server: &Server, account: &str, stream: &str) -> Found {
     let Ok(jid) = Jid::parse(account) else { return Found::Unknown };
-    if server.directory.loaded(jid.bare_str()).is_some() {
-        // Asked in any case: whether the readers of the disk were at work shows in the time at which
-        // the clock's tick is seen.
-        drop(credentials::read(&*server.store, &jid).await);
-    }
     match server.account_record(&jid).await {
         Ok(Some(record)) if record.disabled => Found::Disabled(record.credentials),
         Ok(Some(record)) => Found::Active(record.credentials),

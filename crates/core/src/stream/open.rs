@@ -35,6 +35,9 @@ pub struct Open {
     pub id: Box<str>,
     unread: Vec<u8>,
     taken: usize,
+    /// Written already, but for the socket: it leaves with what is sent next, or before the peer is
+    /// waited for.
+    unsent: Vec<u8>,
     /// Elements and bytes read so far, against floods before login.
     elements: u32,
     bytes: usize,
@@ -126,6 +129,7 @@ impl Open {
             id: Box::default(),
             unread: Vec::new(),
             taken: 0,
+            unsent: Vec::new(),
             elements: 0,
             bytes: 0,
             opened: false,
@@ -214,6 +218,9 @@ impl Open {
     }
 
     async fn read(&mut self) -> Result<(), End> {
+        if !self.unsent.is_empty() {
+            self.send_bytes(&[]).await?;
+        }
         self.unread.clear();
         self.taken = 0;
         self.unread.reserve(READ);
@@ -257,6 +264,14 @@ impl Open {
     }
 
     async fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), End> {
+        let mut joined = std::mem::take(&mut self.unsent);
+        let bytes = match joined.is_empty() {
+            true => bytes,
+            false => {
+                joined.extend_from_slice(bytes);
+                &joined
+            }
+        };
         // Who takes nothing for so long would not take an error either.
         timeout_at(self.deadline, write(&mut self.wire, bytes)).await.map_err(|_| End::Gone)??;
         Ok(())
@@ -269,13 +284,11 @@ impl Open {
         self.send(&writer.finish()).await
     }
 
-    /// Answers the peer's header with ours (RFC 6120 §4.2, §4.7).
-    pub async fn answer_header(&mut self, reply: &Opening<'_>) -> Result<(), End> {
+    /// Answers the peer's header with ours (RFC 6120 §4.2, §4.7), in one go with what follows it.
+    pub fn answer_header(&mut self, reply: &Opening<'_>) {
         self.opened = true;
         self.id = reply.id.map(Into::into).unwrap_or_default();
-        let mut text = Vec::new();
-        reply.write(&mut text);
-        self.send_bytes(&text).await
+        reply.write(&mut self.unsent);
     }
 
     /// Writes the header that opens the stream (RFC 6120 §4.2).
@@ -374,7 +387,7 @@ impl Open {
 
     /// Ends the stream as its end demands (RFC 6120 §4.4, §4.9.1) and closes the connection.
     pub async fn finish(mut self, end: End, host: Option<&Jid>, who: impl Display) {
-        let mut last = Vec::new();
+        let mut last = std::mem::take(&mut self.unsent);
         match end {
             End::Gone => return,
             End::Closed => {}

@@ -99,8 +99,9 @@ impl Session {
         }
     }
 
-    /// Runs the session to the end of its stream.
-    pub async fn run(mut self) {
+    /// Runs the session to the end of its stream. Boxed, since a task has room for each place that a
+    /// value passes through.
+    pub async fn run(mut self: Box<Self>) {
         let stream = std::future::poll_fn(|context| self.poll(context));
         let end = AssertUnwindSafe(stream).catch_unwind().await.unwrap_or_else(|_| {
             // Not at its stanza, so that nothing is known of what it has left half done.
@@ -364,7 +365,7 @@ impl Session {
     }
 
     /// The stream has ended: the session sleeps or ends.
-    async fn finish(mut self, end: End) {
+    async fn finish(mut self: Box<Self>, end: End) {
         let why = match &end {
             End::Gone => "connection lost".to_owned(),
             End::Closed => "closed by the client".to_owned(),

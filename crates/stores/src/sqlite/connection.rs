@@ -49,7 +49,7 @@ pub fn writing(path: &Path, tuning: &Tuning) -> Result<Connection, Trouble> {
 /// Opens the file for a reader; the writer has it open already.
 pub fn reading(path: &Path) -> Result<Connection, Trouble> {
     let connection = open(path)?;
-    connection.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -2048;")?;
+    connection.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -512;")?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }

@@ -124,7 +124,7 @@ impl Callee {
 
     /// RFC 6120 §4.3.2: answers a header, and says what is offered.
     async fn greet(&mut self, header: &Header) -> Result<Offer, End> {
-        let id = self.answer_header(header).await?;
+        let id = self.answer_header(header)?;
         let secure = self.open.wire.is_secure();
         self.dialbacks = Dialbacks::new(self.open.server.clone(), about(&*self.open.wire, id));
         if let (Some(local), Some(remote)) = (&self.local, &self.remote) {
@@ -159,12 +159,12 @@ impl Callee {
         Ok(offer)
     }
 
-    async fn answer_header(&mut self, header: &Header) -> Result<Box<str>, End> {
+    fn answer_header(&mut self, header: &Header) -> Result<Box<str>, End> {
         let id = token::random();
         let local = self.local.clone().ok_or(End::from(StreamCondition::HostUnknown))?;
         let mut answer = Opening::answer(Some(header), Content::Server, &local, &id);
         answer.version = (header.version.major > 0).then_some(Version::CURRENT);
-        self.open.answer_header(&answer).await?;
+        self.open.answer_header(&answer);
         Ok(id.into())
     }
 
@@ -291,7 +291,7 @@ impl Callee {
         self.open.send("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>").await?;
         self.open.restart_keeping();
         let header = self.header().await?;
-        let id = self.answer_header(&header).await?;
+        let id = self.answer_header(&header)?;
         let offer = Offer { dialback: true, managed: true, ..Offer::default() };
         let features = offer.write(&self.open.server.policy().limits);
         self.open.authenticated();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use verona_core::account::Account;
 use verona_core::account::admin::PASSWORD_CHANGED;
-use verona_core::account::credentials::{Record, fingerprint};
+use verona_core::account::credentials::fingerprint;
 use verona_core::account::state::State;
 use verona_core::link::Link;
 use verona_core::server::Server;
@@ -42,14 +42,10 @@ impl Known {
         let tokens = token_store::of_all(server, account).await?;
         let changed = server.store.entry(PASSWORD_CHANGED, &account.owner, "").await?;
         let changed = changed.and_then(|value| std::str::from_utf8(&value).ok()?.parse().ok());
-        let (keys, fresh) = {
-            let state = account.turn();
-            let record = state.record.as_deref().and_then(Record::decode);
-            let keys = record.map(|record| fingerprint(&record.credentials));
-            let fresh = state.part::<Fresh>().map(|fresh| fresh.logins.clone());
-            (keys.unwrap_or_default(), fresh.unwrap_or_default())
-        };
-        for came in fresh {
+        let record = server.account_record(&account.jid).await?;
+        let keys = record.map(|record| fingerprint(&record.credentials)).unwrap_or_default();
+        let fresh = account.turn().part::<Fresh>().map(|fresh| fresh.logins.clone());
+        for came in fresh.unwrap_or_default() {
             note(&mut seen, came);
         }
         let now_secs = server.clock.now_micros() / SEC_MICROS;
