@@ -372,8 +372,12 @@ pub const STREAM_SHORT_SECS: u64 = 10;
 /// Streams that a peer may end over the same first stanza before that goes back to its sender.
 pub const STREAM_STRIKES_MAX: u8 = 3;
 
-/// Seconds for which what was sent to a server without XEP-0198 counts as being on its way.
+/// Seconds for which what was sent to a server without XEP-0198 counts as being on its way, when it
+/// answers no pings; and for which the first of them may be answered.
 pub const UNPROVEN_SECS: u64 = 10;
+
+/// Milliseconds between two pings that prove what was sent to such a server, unless much was sent.
+pub const PING_PAUSE_MILLIS: u64 = 1_000;
 
 /// Seconds for which this server tries to resume a stream of its own before what was sent on it is
 /// sent anew.

@@ -6,4 +6,5 @@ mod incoming;
 mod managed;
 mod outgoing;
 mod pairs;
+mod proving;
 mod rig;
