@@ -402,6 +402,9 @@ pub const VERIFYING_PER_ADDRESS_MAX: usize = 16;
 /// How long the verification of a dialback key may take: finding the server, TLS and the answer.
 pub const VERIFY_SECS: u64 = 30;
 
+/// How often a server may send us elsewhere before we give up (RFC 6120 §4.9.3.19: 2 to 5 times).
+pub const REDIRECTS_MAX: usize = 3;
+
 /// How long it may take to come from a domain to a stream with it.
 pub const CALL_SECS: u64 = 80;
 

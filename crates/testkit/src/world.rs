@@ -142,7 +142,11 @@ impl Roads {
 }
 
 impl Reach for Roads {
-    fn dial<'a>(&'a self, pair: &'a Pair) -> BoxFuture<'a, Result<Dialled, Unreachable>> {
+    fn dial<'a>(
+        &'a self,
+        pair: &'a Pair,
+        _: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Dialled, Unreachable>> {
         Box::pin(async move {
             self.dialled.fetch_add(1, Ordering::Relaxed);
             let known = lock(&self.servers).get(pair.remote.domain()).map(Weak::upgrade);

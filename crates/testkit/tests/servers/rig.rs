@@ -271,9 +271,13 @@ struct Ways {
 }
 
 impl Reach for Ways {
-    fn dial<'a>(&'a self, pair: &'a Pair) -> BoxFuture<'a, Result<Dialled, Unreachable>> {
+    fn dial<'a>(
+        &'a self,
+        pair: &'a Pair,
+        elsewhere: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Dialled, Unreachable>> {
         Box::pin(async move {
-            let domain = pair.remote.domain();
+            let domain = elsewhere.unwrap_or(pair.remote.domain());
             self.network.calls.lock().unwrap().push(domain.to_owned());
             let door = self.network.doors.lock().unwrap().get(domain).cloned();
             let steps = vec![format!("no records for {domain}")];
@@ -288,7 +292,7 @@ impl Reach for Ways {
                     });
                 }
                 Door::Hand(ends) => {
-                    far.shared.lock().unwrap().called = chain(domain);
+                    far.shared.lock().unwrap().called = chain(pair.remote.domain());
                     let _ = ends.send(far);
                 }
             }

@@ -43,7 +43,7 @@ pub async fn check(
     if server.streams.rules().require_certificate {
         return Verdict::Unknown(Fault::new("not-authorized").text(distrust));
     }
-    let called = match call(server, pair).await {
+    let called = match call(server, pair, None).await {
         Ok(called) => called,
         Err(failure) => {
             tracing::info!(%pair, steps = ?failure.steps, "authoritative server not reached");
