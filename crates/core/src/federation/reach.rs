@@ -46,6 +46,9 @@ pub trait Reach: Send + Sync + 'static {
         domain: &'a str,
         target: Option<&'a Target>,
     ) -> BoxFuture<'a, Result<Proof, Distrust>>;
+
+    /// Whether the first certificate of a chain is for a domain, whoever has signed it.
+    fn names(&self, chain: &[Vec<u8>], domain: &str) -> bool;
 }
 
 /// A connection with another domain's server.

@@ -310,26 +310,33 @@ impl Reach for Ways {
         _: Option<&'a Target>,
     ) -> BoxFuture<'a, Result<Proof, Distrust>> {
         Box::pin(async move {
-            // One certificate is good for a domain and what is below it.
-            let names = |name: &[u8]| {
-                let name = std::str::from_utf8(name).unwrap();
-                domain == name || domain.ends_with(&format!(".{name}"))
-            };
             let good = |name: &[u8]| {
                 let name = std::str::from_utf8(name).unwrap();
                 self.network.trusted.lock().unwrap().contains(name)
             };
             match chain.first() {
-                Some(first) if names(first) && good(first) => Ok(Proof {
+                Some(first) if is_for(first, domain) && good(first) => Ok(Proof {
                     by: ProvenBy::Pkix,
                     until: SystemTime::now() + Duration::from_secs(3_600),
                 }),
-                Some(first) if names(first) => Err(Distrust("it is self-signed".to_owned())),
+                Some(first) if is_for(first, domain) => {
+                    Err(Distrust("it is self-signed".to_owned()))
+                }
                 Some(_) => Err(Distrust("it is for another domain".to_owned())),
                 None => Err(Distrust("there is none".to_owned())),
             }
         })
     }
+
+    fn names(&self, chain: &[Vec<u8>], domain: &str) -> bool {
+        chain.first().is_some_and(|first| is_for(first, domain))
+    }
+}
+
+/// One certificate is good for a domain and what is below it.
+fn is_for(certificate: &[u8], domain: &str) -> bool {
+    let name = std::str::from_utf8(certificate).unwrap();
+    domain == name || domain.ends_with(&format!(".{name}"))
 }
 
 /// One end of a connection in memory.

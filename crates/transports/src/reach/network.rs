@@ -18,6 +18,8 @@ use verona_core::stream::wire::Wire;
 use crate::reach::attempts::{Attempts, interleave};
 use crate::reach::dns::{Dns, NoAnswer, addresses};
 use crate::reach::judge::Judge;
+use crate::reach::names::Names;
+use crate::reach::pkix::Chain;
 use crate::reach::places::{self, Found, PORT, Place};
 use crate::reach::settings::{self, Settings};
 use crate::socket::Plain;
@@ -280,5 +282,9 @@ impl Reach for Network {
             let judge = Judge { dns: &ways.dns, anchors: &ways.anchors };
             judge.judge(chain, domain, target).await
         })
+    }
+
+    fn names(&self, chain: &[Vec<u8>], domain: &str) -> bool {
+        Chain::read(chain).is_ok_and(|chain| Names::read(&chain.first).prove(domain))
     }
 }
