@@ -10,9 +10,11 @@ use verona_modules::install;
 use verona_testkit::address::Address;
 use verona_testkit::client::Client;
 use verona_testkit::memory::Memory;
-use verona_testkit::node::{NS_CLIENT, Node};
+use verona_testkit::node::{NS_CLIENT, NS_STREAM, NS_XML, Node};
 use verona_testkit::place::Place;
 use verona_testkit::play::perform;
+use verona_testkit::raw::Raw;
+use verona_testkit::reader::Item;
 use verona_testkit::script::{Script, Setup};
 use verona_testkit::wire::PATIENCE;
 use verona_testkit::world::World;
@@ -315,4 +317,31 @@ async fn befriend(juliet: &mut Client, romeo: &mut Client) {
     let request = romeo.find("a request", |node| node.attr("type") == Some("subscribe")).await;
     request.expect("a request");
     romeo.send("<presence to='juliet@capulet.lit' type='subscribed'/>").await.expect("sent");
+}
+
+/// RFC 6120 §8.1.5: what a client says of its whole stream goes with each stanza to others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_language_of_a_stream_crosses_to_the_other_server() {
+    let world = world();
+    let mut romeo = online(&world, ROMEO).await;
+    let juliet = address(JULIET);
+    world.account(&juliet, PASSWORD).await.expect("made");
+    let mut raw = Raw::connect(&world, &juliet).await.expect("a pipe");
+    let features = raw.open_plain().await.expect("a stream");
+    raw.authenticate(&features, &juliet.local, PASSWORD).await.expect("logged in");
+    raw.begin_anew();
+    let header = format!(
+        "<stream:stream to='capulet.lit' version='1.0' xml:lang='it' xmlns='{NS_CLIENT}' \
+         xmlns:stream='{NS_STREAM}'>"
+    );
+    raw.send(header.as_bytes()).await.expect("sent");
+    assert!(matches!(raw.item().await.expect("a header"), Item::Open(_)));
+    raw.element().await.expect("features");
+    raw.bind("balcony").await.expect("a resource");
+    for (own, lang) in [("", "it"), (" xml:lang='la'", "la")] {
+        let text = format!("<message to='romeo@montague.lit'{own}><body>Ohimè</body></message>");
+        raw.send(text.as_bytes()).await.expect("sent");
+        let message = next_message(&mut romeo).await;
+        assert_eq!(message.attr_ns(NS_XML, "lang"), Some(lang), "{message:?}");
+    }
 }
