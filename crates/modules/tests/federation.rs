@@ -11,7 +11,7 @@ use verona_testkit::address::Address;
 use verona_testkit::client::Client;
 use verona_testkit::memory::Memory;
 use verona_testkit::node::{NS_CLIENT, NS_STREAM, NS_XML, Node};
-use verona_testkit::place::Place;
+use verona_testkit::place::{Place, SECRET};
 use verona_testkit::play::perform;
 use verona_testkit::raw::Raw;
 use verona_testkit::reader::Item;
@@ -344,4 +344,30 @@ async fn the_language_of_a_stream_crosses_to_the_other_server() {
         let message = next_message(&mut romeo).await;
         assert_eq!(message.attr_ns(NS_XML, "lang"), Some(lang), "{message:?}");
     }
+}
+
+/// XEP-0356 §8 rule 1: a privileged component that comes late sees contacts elsewhere, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_privileged_component_is_shown_contacts_at_other_servers() {
+    const PUBSUB: &str = "pubsub.capulet.lit";
+    let config = format!(
+        "[[modules.privilege.grants]]\ncomponent = \"{PUBSUB}\"\nhosts = [\"capulet.lit\"]\n\
+         roster = \"get\"\npresence = \"roster\""
+    );
+    let components = vec![(PUBSUB.to_owned(), 1)];
+    let setup = Setup { config, components, ..Setup::default() };
+    let world = World::configured(&setup, install::configured).expect("a world");
+    let mut juliet = online(&world, JULIET).await;
+    let mut romeo = online(&world, ROMEO).await;
+    befriend(&mut juliet, &mut romeo).await;
+    let from_romeo =
+        |node: &Node| node.is("presence", NS_CLIENT) && node.attr("from") == Some(ROMEO);
+    juliet.find("Romeo's presence", from_romeo).await.expect("presence");
+
+    let pubsub = Address::of_component(PUBSUB);
+    let link = world.connect(&pubsub).await.expect("a pipe");
+    let mut pubsub = Client::connect(link, &pubsub, LONG).await.expect("a stream");
+    pubsub.log_in(SECRET).await.expect("welcome");
+    let shown = pubsub.find("Romeo's presence", from_romeo).await.expect("presence");
+    assert_eq!((shown.attr("type"), shown.attr("to")), (None, Some(PUBSUB)), "{shown:?}");
 }
