@@ -40,7 +40,9 @@ impl Session {
             self.handled(kept);
         }
         self.commits.settle_all(&self.server, || self.place.peer.id.clone()).await;
-        self.tell(true);
+        if !self.is_closed() {
+            self.tell(true);
+        }
         let routes = self.routes.clone();
         match (&end, first) {
             (End::Gone | End::Yielded, Some(pair)) => self.sleep(pair),
