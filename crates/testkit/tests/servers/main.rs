@@ -8,3 +8,4 @@ mod outgoing;
 mod pairs;
 mod proving;
 mod rig;
+mod trips;
