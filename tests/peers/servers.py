@@ -38,8 +38,6 @@ class Server:
 
     name = "?"
     rooms = "conference"
-    # Whether it has XEP-0198 between servers.
-    acknowledges = True
 
     def __init__(self, folder, domain, rig, kind="valid", direct=False, strict=False):
         self.folder, self.domain, self.rig = Path(folder), domain, rig
@@ -219,7 +217,6 @@ Component "{self.rooms}.{self.domain}" "muc"
 
 class Ejabberd(Server):
     name = "ejabberd"
-    acknowledges = False
 
     def configure(self):
         self.config = self.folder / "ejabberd.yml"

@@ -385,8 +385,12 @@ pub const STREAM_SHORT_SECS: u64 = 10;
 /// Streams that a peer may end over the same first stanza before that goes back to its sender.
 pub const STREAM_STRIKES_MAX: u8 = 3;
 
-/// Seconds for which what was sent to a server without XEP-0198 counts as being on its way.
+/// Seconds for which what was sent to a server without XEP-0198 counts as being on its way, when it
+/// answers no pings; and for which the first of them may be answered.
 pub const UNPROVEN_SECS: u64 = 10;
+
+/// Milliseconds between two pings that prove what was sent to such a server, unless much was sent.
+pub const PING_PAUSE_MILLIS: u64 = 1_000;
 
 /// Seconds for which this server tries to resume a stream of its own before what was sent on it is
 /// sent anew.
@@ -410,6 +414,9 @@ pub const VERIFYING_PER_ADDRESS_MAX: usize = 16;
 
 /// How long the verification of a dialback key may take: finding the server, TLS and the answer.
 pub const VERIFY_SECS: u64 = 30;
+
+/// How often a server may send us elsewhere before we give up (RFC 6120 §4.9.3.19: 2 to 5 times).
+pub const REDIRECTS_MAX: usize = 3;
 
 /// How long it may take to come from a domain to a stream with it.
 pub const CALL_SECS: u64 = 80;

@@ -1,5 +1,9 @@
 //! RFC 6120 §8.2.3: requests that the server itself has sent and whose answers are awaited.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -23,8 +27,9 @@ struct Open {
 }
 
 /// An open question; dropping it closes it.
-pub struct Question<'a> {
-    questions: &'a Questions,
+#[derive(Debug)]
+pub struct Question {
+    questions: Arc<Questions>,
     /// The id of the request.
     pub id: Box<str>,
     answer: oneshot::Receiver<Stanza>,
@@ -32,7 +37,7 @@ pub struct Question<'a> {
 
 impl Questions {
     /// Opens a question; None when too many are open.
-    pub fn open(&self, asker: &Jid, asked: &Jid) -> Option<Question<'_>> {
+    pub fn open(self: &Arc<Self>, asker: &Jid, asked: &Jid) -> Option<Question> {
         let id: Box<str> = token::random().into();
         let (sender, answer) = oneshot::channel();
         let mut open = self.open.lock();
@@ -41,7 +46,7 @@ impl Questions {
         }
         let (asker, asked) = (asker.clone(), asked.clone());
         open.insert(id.clone(), Open { asker, asked, answer: sender });
-        Some(Question { questions: self, id, answer })
+        Some(Question { questions: self.clone(), id, answer })
     }
 
     /// Takes an IQ for an answer: true when it answers an open question, and comes from who was
@@ -61,14 +66,19 @@ impl Questions {
     }
 }
 
-impl Question<'_> {
+impl Question {
     /// Waits for the answer, a result or an error; the caller limits the time.
     pub async fn answer(&mut self) -> Option<Stanza> {
-        (&mut self.answer).await.ok()
+        std::future::poll_fn(|context| self.poll_answer(context)).await
+    }
+
+    /// The same for who waits for other things, too; not to be asked again once it was ready.
+    pub fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Option<Stanza>> {
+        Pin::new(&mut self.answer).poll(context).map(Result::ok)
     }
 }
 
-impl Drop for Question<'_> {
+impl Drop for Question {
     fn drop(&mut self) {
         self.questions.open.lock().remove(&self.id);
     }
@@ -89,7 +99,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_who_was_asked_answers_and_only_once() {
-        let questions = Questions::default();
+        let questions = Arc::new(Questions::default());
         let (asker, asked) = ("juliet@capulet.lit", "juliet@capulet.lit/balcony");
         let mut question = questions.open(&jid(asker), &jid(asked)).unwrap();
         let id = question.id.clone();
@@ -109,7 +119,7 @@ mod tests {
 
     #[test]
     fn questions_are_bounded_and_end_when_nobody_waits() {
-        let questions = Questions::default();
+        let questions = Arc::new(Questions::default());
         let who = jid("capulet.lit");
         let open: Vec<_> = (0..QUESTIONS_MAX).filter_map(|_| questions.open(&who, &who)).collect();
         assert_eq!(open.len(), QUESTIONS_MAX);

@@ -72,7 +72,7 @@ pub struct Server {
     /// Counts failed logins.
     pub logins: LoginGuard,
     /// Requests of the server itself that are not answered yet.
-    pub questions: Questions,
+    pub questions: Arc<Questions>,
     /// Domains elsewhere.
     pub federation: Federation,
     /// What streams with other servers share.
@@ -120,7 +120,7 @@ impl Server {
             ids: StanzaIds::new(&identity.secret),
             sleepers: Sleepers::default(),
             logins: LoginGuard::default(),
-            questions: Questions::default(),
+            questions: Arc::default(),
             federation: Federation::default(),
             streams: Arc::new(ServerStreams::new(&identity.secret)),
             known_features: KnownFeatures::default(),

@@ -10,9 +10,11 @@ use verona_modules::install;
 use verona_testkit::address::Address;
 use verona_testkit::client::Client;
 use verona_testkit::memory::Memory;
-use verona_testkit::node::{NS_CLIENT, Node};
-use verona_testkit::place::Place;
+use verona_testkit::node::{NS_CLIENT, NS_STREAM, NS_XML, Node};
+use verona_testkit::place::{Place, SECRET};
 use verona_testkit::play::perform;
+use verona_testkit::raw::Raw;
+use verona_testkit::reader::Item;
 use verona_testkit::script::{Script, Setup};
 use verona_testkit::wire::PATIENCE;
 use verona_testkit::world::World;
@@ -54,14 +56,20 @@ fn address(text: &str) -> Address {
 
 /// Somebody who is online.
 async fn online(place: &impl Place, who: &str) -> Client {
+    place.account(&address(who), PASSWORD).await.expect("made");
+    let mut client = comes(place, who).await;
+    client.round_trip().await.expect("answered");
+    client.clear();
+    client
+}
+
+/// Somebody who comes online, and gets what has waited.
+async fn comes(place: &impl Place, who: &str) -> Client {
     let who = address(who);
-    place.account(&who, PASSWORD).await.expect("made");
     let link = place.connect(&who).await.expect("a pipe");
     let mut client = Client::connect(link, &who, LONG).await.expect("a stream");
     client.log_in(PASSWORD).await.expect("logged in");
     client.send("<presence/>").await.expect("sent");
-    client.round_trip().await.expect("answered");
-    client.clear();
     client
 }
 
@@ -315,4 +323,115 @@ async fn befriend(juliet: &mut Client, romeo: &mut Client) {
     let request = romeo.find("a request", |node| node.attr("type") == Some("subscribe")).await;
     request.expect("a request");
     romeo.send("<presence to='juliet@capulet.lit' type='subscribed'/>").await.expect("sent");
+}
+
+/// RFC 6120 §8.1.5: what a client says of its whole stream goes with each stanza to others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_language_of_a_stream_crosses_to_the_other_server() {
+    let world = world();
+    let mut romeo = online(&world, ROMEO).await;
+    let juliet = address(JULIET);
+    world.account(&juliet, PASSWORD).await.expect("made");
+    let mut raw = Raw::connect(&world, &juliet).await.expect("a pipe");
+    let features = raw.open_plain().await.expect("a stream");
+    raw.authenticate(&features, &juliet.local, PASSWORD).await.expect("logged in");
+    raw.begin_anew();
+    let header = format!(
+        "<stream:stream to='capulet.lit' version='1.0' xml:lang='it' xmlns='{NS_CLIENT}' \
+         xmlns:stream='{NS_STREAM}'>"
+    );
+    raw.send(header.as_bytes()).await.expect("sent");
+    assert!(matches!(raw.item().await.expect("a header"), Item::Open(_)));
+    raw.element().await.expect("features");
+    raw.bind("balcony").await.expect("a resource");
+    for (own, lang) in [("", "it"), (" xml:lang='la'", "la")] {
+        let text = format!("<message to='romeo@montague.lit'{own}><body>Ohimè</body></message>");
+        raw.send(text.as_bytes()).await.expect("sent");
+        let message = next_message(&mut romeo).await;
+        assert_eq!(message.attr_ns(NS_XML, "lang"), Some(lang), "{message:?}");
+    }
+}
+
+/// XEP-0356 §8 rule 1: a privileged component that comes late sees contacts elsewhere, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_privileged_component_is_shown_contacts_at_other_servers() {
+    const PUBSUB: &str = "pubsub.capulet.lit";
+    let config = format!(
+        "[[modules.privilege.grants]]\ncomponent = \"{PUBSUB}\"\nhosts = [\"capulet.lit\"]\n\
+         roster = \"get\"\npresence = \"roster\""
+    );
+    let components = vec![(PUBSUB.to_owned(), 1)];
+    let setup = Setup { config, components, ..Setup::default() };
+    let world = World::configured(&setup, install::configured).expect("a world");
+    let mut juliet = online(&world, JULIET).await;
+    let mut romeo = online(&world, ROMEO).await;
+    befriend(&mut juliet, &mut romeo).await;
+    let from_romeo =
+        |node: &Node| node.is("presence", NS_CLIENT) && node.attr("from") == Some(ROMEO);
+    juliet.find("Romeo's presence", from_romeo).await.expect("presence");
+
+    let pubsub = Address::of_component(PUBSUB);
+    let link = world.connect(&pubsub).await.expect("a pipe");
+    let mut pubsub = Client::connect(link, &pubsub, LONG).await.expect("a stream");
+    pubsub.log_in(SECRET).await.expect("welcome");
+    let shown = pubsub.find("Romeo's presence", from_romeo).await.expect("presence");
+    assert_eq!((shown.attr("type"), shown.attr("to")), (None, Some(PUBSUB)), "{shown:?}");
+}
+
+/// A server that is stopped and started anew, as for an update, while messages go both ways: what it
+/// handled it has acknowledged before the end of each stream (XEP-0198 §4), and so has the other for
+/// what came from it. Each sends the rest again, and no more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_restarted_in_order_loses_and_doubles_nothing() {
+    const ROUNDS: usize = 12;
+    const EACH: usize = 40;
+    let world = world();
+    let mut juliet = online(&world, JULIET).await;
+    world.account(&address(ROMEO), PASSWORD).await.expect("made");
+    let store = world.montague.server.store.clone();
+    let mut again = None::<Memory>;
+    for round in 0..ROUNDS {
+        let place = again.as_ref().unwrap_or(&world.montague);
+        let mut nurse = online(place, "nurse@localhost/kitchen").await;
+        let ids = (0..EACH).map(|number| (round * EACH + number).to_string());
+        let ids: Vec<String> = ids.collect();
+        let (first, second) = ids.split_at(EACH / 2);
+        for id in first {
+            juliet.send(&message("romeo@montague.lit", id)).await.expect("sent");
+            nurse.send(&message("juliet@capulet.lit", id)).await.expect("sent");
+        }
+        nurse.round_trip().await.expect("answered");
+        tokio::time::sleep(Duration::from_micros(211 * round as u64)).await;
+        let old = place.server.clone();
+        let leaving = tokio::spawn(async move { old.leave_federation(PATIENCE).await });
+        for id in second {
+            juliet.send(&message("romeo@montague.lit", id)).await.expect("sent");
+        }
+        assert_eq!(leaving.await.expect("no panic"), 0, "all streams end in order");
+        // Whoever has submitted nothing waits for all that was submitted before.
+        store.submit(verona_core::store::batch::Batch::new()).await.expect("kept");
+        let hosts = ["montague.lit", "localhost"].map(|domain| {
+            let settings = verona_testkit::memory::settings(domain);
+            let tables = verona_testkit::memory::Tables::default();
+            install::configured(settings, &tables).expect("a host")
+        });
+        let new = Memory::on(store.clone(), hosts.into()).expect("a server");
+        world.roads.lead_to(&["montague.lit", "localhost"], &new.server);
+        new.server.restore_federation().await.expect("read");
+        again = Some(new);
+    }
+    for number in (0..ROUNDS * EACH).filter(|number| number % EACH < EACH / 2) {
+        let next = next_message(&mut juliet).await;
+        assert_eq!(next.attr("id"), Some(&*number.to_string()), "{next:?}");
+    }
+    let mut romeo = comes(&again.expect("a server"), ROMEO).await;
+    for number in 0..ROUNDS * EACH {
+        let next = next_message(&mut romeo).await;
+        assert_eq!(next.attr("id"), Some(&*number.to_string()), "{next:?}");
+    }
+    for client in [&mut juliet, &mut romeo] {
+        client.round_trip().await.expect("answered");
+        let more = client.inbox().filter(|node| node.is("message", NS_CLIENT)).count();
+        assert_eq!(more, 0, "something came twice");
+    }
 }

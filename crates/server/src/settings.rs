@@ -156,15 +156,39 @@ pub fn terms(config: &Config) -> Terms {
     }
 }
 
-/// The domains that need certificates.
+/// The domains that need certificates, a component's with all below it where those are its own.
 pub fn sites(config: &Config) -> Vec<Site> {
-    let site = |domain: &str| Site { domain: domain.to_owned(), services: Vec::new() };
-    config.domains().map(site).collect()
+    let site = |domain: &str, services| Site { domain: domain.to_owned(), services };
+    let hosts = config.hosts.iter().map(|host| site(host.domain.as_str(), Vec::new()));
+    let components = config.components.iter().map(|component| {
+        let domain = &component.domain;
+        let below = domain.subdomains.then(|| domain.to_string());
+        site(domain.as_str(), below.into_iter().collect())
+    });
+    hosts.chain(components).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lies_below_a_component_has_its_certificate() {
+        let text = "[[host]]\ndomain = \"montague.lit\"\n\
+                    [[component]]\ndomain = \"*.irc.montague.lit\"\nsecret = \"wherefore art thou\"\n\
+                    [[component]]\ndomain = \"sms.montague.lit\"\nsecret = \"deny thy father\"";
+        let config = Config::parse(text, None, &[]).expect("right");
+        let site = |domain: &str, services: &[&str]| Site {
+            domain: domain.to_owned(),
+            services: services.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let expected = [
+            site("montague.lit", &[]),
+            site("irc.montague.lit", &["*.irc.montague.lit"]),
+            site("sms.montague.lit", &[]),
+        ];
+        assert_eq!(sites(&config), expected);
+    }
 
     #[test]
     fn a_host_has_its_own_sections_of_modules_or_those_for_all() {

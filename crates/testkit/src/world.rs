@@ -49,16 +49,27 @@ impl World {
         make: impl Fn(HostSettings, &Tables) -> Result<Host, String> + Copy,
     ) -> Result<Self, String> {
         let roads = Arc::new(Roads::default());
-        let capulet = Memory::serving(&FIRST, setup.clone(), make)?;
-        let montague = Memory::serving(&SECOND, setup.clone(), make)?;
+        let (mut first, mut second) = (setup.clone(), setup.clone());
+        first.components.retain(|(domain, _)| is_first(domain));
+        second.components.retain(|(domain, _)| !is_first(domain));
+        let capulet = Memory::serving(&FIRST, first, make)?;
+        let montague = Memory::serving(&SECOND, second, make)?;
         roads.lead_to(&FIRST, &capulet.server);
         roads.lead_to(&SECOND, &montague.server);
         Ok(Self { capulet, montague, roads })
     }
 
     fn of(&self, domain: &str) -> &Memory {
-        if FIRST.contains(&domain) { &self.capulet } else { &self.montague }
+        if is_first(domain) { &self.capulet } else { &self.montague }
     }
+}
+
+/// Whether a domain is the first server's, or lies below one of those.
+fn is_first(domain: &str) -> bool {
+    let is_within = |own: &str| {
+        domain.strip_suffix(own).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    FIRST.into_iter().any(is_within)
 }
 
 /// A server's settings for a road without TLS: what is tested here is not who is at its end.
@@ -142,7 +153,11 @@ impl Roads {
 }
 
 impl Reach for Roads {
-    fn dial<'a>(&'a self, pair: &'a Pair) -> BoxFuture<'a, Result<Dialled, Unreachable>> {
+    fn dial<'a>(
+        &'a self,
+        pair: &'a Pair,
+        _: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Dialled, Unreachable>> {
         Box::pin(async move {
             self.dialled.fetch_add(1, Ordering::Relaxed);
             let known = lock(&self.servers).get(pair.remote.domain()).map(Weak::upgrade);
@@ -172,6 +187,10 @@ impl Reach for Roads {
         _: Option<&'a Target>,
     ) -> BoxFuture<'a, Result<Proof, Distrust>> {
         Box::pin(async { Err(Distrust("there are no certificates here".to_owned())) })
+    }
+
+    fn names(&self, _: &[Vec<u8>], _: &str) -> bool {
+        false
     }
 }
 

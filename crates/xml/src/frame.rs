@@ -63,7 +63,7 @@ impl<'a> Frame<'a> {
     /// Puts text and index together again which were kept apart, for an element that presumes
     /// nothing but the default namespace.
     pub fn new(text: &'a str, index: &'a Index, default_ns: &'a str) -> Self {
-        Self::within(text, index, Outer { default: default_ns, bindings: &[] })
+        Self::within(text, index, Outer { default: default_ns, bindings: &[], lang: "" })
     }
 
     pub(crate) fn within(text: &'a str, index: &'a Index, outer: Outer<'a>) -> Self {
@@ -110,6 +110,11 @@ impl<'a> Frame<'a> {
     /// The language the element declares for itself.
     pub fn lang(&self) -> Option<Cow<'a, str>> {
         self.attr_ns(NS_XML, "lang")
+    }
+
+    /// The language that the root declares for all that stands in it; empty, if it declares none.
+    pub fn root_lang(&self) -> &'a str {
+        self.outer.lang
     }
 
     /// All attributes as they stand, without declarations of namespaces.
@@ -242,12 +247,13 @@ impl Child<'_> {
             }
         }
         if bindings.is_empty() {
-            let outer = Outer { default: &default, bindings: self.frame.outer.bindings };
+            let outer = Outer { default: &default, ..self.frame.outer };
             return Tree::parse_in(self.text, outer, Limits::NONE);
         }
         // The first one found counts, so the inner ones come first.
         bindings.extend_from_slice(self.frame.outer.bindings);
-        Tree::parse_in(self.text, Outer { default: &default, bindings: &bindings }, Limits::NONE)
+        let outer = Outer { default: &default, bindings: &bindings, ..self.frame.outer };
+        Tree::parse_in(self.text, outer, Limits::NONE)
     }
 }
 

@@ -50,7 +50,7 @@ impl Index {
         prove(text.as_bytes())?;
         let mut machine = Machine::default();
         let mut index = Self::default();
-        let outer = Outer { default: default_ns, bindings: &[] };
+        let outer = Outer { default: default_ns, bindings: &[], lang: "" };
         machine.whole(text, &limits, outer, &mut index)?;
         index.keep(machine.take_kept());
         Ok(index)

@@ -133,7 +133,7 @@ impl Machine {
         limits: &Limits,
         sink: &mut impl Sink,
     ) -> Result<Option<usize>, Fault> {
-        let nothing = Outer { default: "", bindings: &[] };
+        let nothing = Outer { default: "", bindings: &[], lang: "" };
         if !self.read_start(bytes, limits)? {
             return Ok(None);
         }

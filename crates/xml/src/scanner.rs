@@ -118,7 +118,7 @@ impl Scanner {
         let text = text.unwrap_or(work.text());
         Ok(Some(match unit {
             Unit::Root => {
-                let outer = Outer { default: "", bindings: &[] };
+                let outer = Outer { default: "", bindings: &[], lang: "" };
                 Event::Open(Frame::within(text, work.index(), outer))
             }
             Unit::Element => {
@@ -224,7 +224,8 @@ impl Scanner {
     fn enter(&mut self, text: Option<&str>) {
         let Some(work) = &mut self.work else { return };
         let text = text.unwrap_or(work.text());
-        let frame = Frame::within(text, work.index(), Outer { default: "", bindings: &[] });
+        let frame =
+            Frame::within(text, work.index(), Outer { default: "", bindings: &[], lang: "" });
         let mut context = Context::default();
         let mut bindings = Vec::new();
         for declared in frame.declares() {
@@ -235,6 +236,7 @@ impl Scanner {
                 }
             }
         }
+        context.lang = frame.lang().unwrap_or_default().into();
         context.root = work.index().qualified_name(text).into();
         context.bindings = bindings.into();
         self.context = context.shared();

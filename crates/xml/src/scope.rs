@@ -47,18 +47,21 @@ pub(crate) struct Context {
     pub root: Box<str>,
     pub default: Box<str>,
     pub bindings: Box<[Binding]>,
+    /// Its `xml:lang`.
+    pub lang: Box<str>,
 }
 
-/// The bindings an element finds around it.
+/// What an element finds around it: the bindings and the language.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outer<'a> {
     pub default: &'a str,
     pub bindings: &'a [Binding],
+    pub lang: &'a str,
 }
 
 impl Context {
     pub fn outer(&self) -> Outer<'_> {
-        Outer { default: &self.default, bindings: &self.bindings }
+        Outer { default: &self.default, bindings: &self.bindings, lang: &self.lang }
     }
 
     /// Ten thousand streams begin with the same header; they share one context. Only the last few
@@ -87,7 +90,7 @@ impl Context {
 
     fn bytes(&self) -> usize {
         let bindings = self.bindings.iter().map(|b| b.prefix.len() + b.uri.len() + 32);
-        self.root.len() + self.default.len() + bindings.sum::<usize>()
+        self.root.len() + self.default.len() + self.lang.len() + bindings.sum::<usize>()
     }
 }
 
@@ -182,7 +185,7 @@ impl Scopes {
     /// Takes in a declaration; a default namespace is handed back.
     pub fn declare(&mut self, attr: &AttrAt, bytes: &[u8]) -> Result<Option<Namespace>, ScanError> {
         let namespace = self.declared(attr, bytes)?;
-        let no_outer = Outer { default: "", bindings: &[] };
+        let no_outer = Outer { default: "", bindings: &[], lang: "" };
         let uri = self.uri(namespace, bytes, no_outer);
         let is_xml = uri == NS_XML.as_bytes();
         let reserved = uri == NS_XMLNS.as_bytes();

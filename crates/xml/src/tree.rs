@@ -78,7 +78,7 @@ pub struct TreeAttr<'a> {
 impl Tree {
     /// Reads an element, white space around it allowed, where `default_ns` is the default.
     pub fn parse(text: &str, default_ns: &str, limits: Limits) -> Result<Self, ScanError> {
-        Self::parse_in(text, Outer { default: default_ns, bindings: &[] }, limits)
+        Self::parse_in(text, Outer { default: default_ns, bindings: &[], lang: "" }, limits)
     }
 
     pub(crate) fn parse_in(

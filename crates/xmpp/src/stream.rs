@@ -15,6 +15,9 @@ pub const CLOSE: &str = "</stream:stream>";
 /// What ends a stream over WebSocket (RFC 7395 §3.6).
 pub const FRAMED_CLOSE: &str = "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>";
 
+/// The language of our streams: our texts are English, whatever was asked for (RFC 6120 §4.7.4).
+pub(crate) const OWN_LANGUAGE: &str = "en";
+
 /// Bytes of a language tag at most; RFC 5646 needs about 35 for the longest that is sensible.
 const LANG_BYTES_MAX: usize = 64;
 
@@ -194,7 +197,7 @@ fn improper(text: impl Into<std::borrow::Cow<'static, str>>) -> StreamError {
 }
 
 /// The letters of a language tag (RFC 6120 §4.7.4); others we do not pass on.
-fn is_language(tag: &str) -> bool {
+pub(crate) fn is_language(tag: &str) -> bool {
     (1..=LANG_BYTES_MAX).contains(&tag.len())
         && tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
@@ -275,8 +278,7 @@ impl<'a> Opening<'a> {
             let _ = write!(version, "{major}.{minor}");
             attribute("version", Some(&version));
         }
-        // RFC 6120 §4.7.4: our texts are English, whatever was asked for.
-        attribute("xml:lang", Some("en"));
+        attribute("xml:lang", Some(OWN_LANGUAGE));
     }
 }
 

@@ -39,6 +39,7 @@ impl Session {
                 self.times.hold = None;
                 if let Some(managed) = self.managed.take() {
                     self.unproven.adopt(*managed);
+                    self.ping();
                 }
             }
             (Command::Enable(_) | Command::Resume(_), _) => {

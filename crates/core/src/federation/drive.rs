@@ -148,7 +148,7 @@ async fn attempt(server: &Arc<Server>, route: &Arc<Route>) {
             } else {
                 let condition = Condition::RemoteServerTimeout;
                 let steps = vec!["the stream ended as soon as it stood".to_owned()];
-                failed(server, route, &Failure { condition, retry: true, steps });
+                failed(server, route, &Failure::new(condition, true, steps));
             }
         }
         Ok(Err((failure, former))) => {
@@ -163,7 +163,7 @@ async fn attempt(server: &Arc<Server>, route: &Arc<Route>) {
             }
             let condition = Condition::RemoteServerTimeout;
             let steps = vec!["the server takes too long to negotiate".to_owned()];
-            failed(server, route, &Failure { condition, retry: true, steps });
+            failed(server, route, &Failure::new(condition, true, steps));
         }
     }
 }

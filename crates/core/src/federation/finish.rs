@@ -1,6 +1,7 @@
 //! The end of a stream between two servers: what it had in hand goes on by the rules.
 
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -39,7 +40,9 @@ impl Session {
             self.handled(kept);
         }
         self.commits.settle_all(&self.server, || self.place.peer.id.clone()).await;
-        self.tell(true);
+        if !self.is_closed() {
+            self.tell(true);
+        }
         let routes = self.routes.clone();
         match (&end, first) {
             (End::Gone | End::Yielded, Some(pair)) => self.sleep(pair),
@@ -121,9 +124,11 @@ impl Session {
             }
             self.server.give_back_unacked(unacked);
         }
-        let unproven = self.unproven.take();
-        // Who closes a stream in order has read it.
-        if !matches!(end, End::Closed) {
+        // The answer to a ping may have come along with the end.
+        let _ = self.unproven.poll_answer(&mut Context::from_waker(Waker::noop()));
+        let (certain, unproven) = (self.unproven.is_certain(), self.unproven.take());
+        // Who closes a stream in order has read it, as far as one can tell without its answers.
+        if certain || !matches!(end, End::Closed) {
             self.server.give_back_unacked(unproven);
         }
         self.settle_all();

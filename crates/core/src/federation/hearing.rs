@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 
 use verona_xml::Frame;
 use verona_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
+use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
 use verona_xmpp::stanza::{IqType, Kind, NotAStanza, Stanza};
 
@@ -65,6 +66,9 @@ impl Session {
     pub(super) fn hand_in(&mut self, stanza: Stanza) -> Result<Step, End> {
         let checked = self.dialbacks.pairs.check(stanza.from(), stanza.to());
         checked.map_err(|condition| End::Error(condition.into()))?;
+        if stanza.to().is_some_and(Jid::is_domain) && self.server.questions.answer(&stanza) {
+            return Ok(Step::Done(Vec::new()));
+        }
         self.server.federation.seen.note(&stanza);
         let server = &self.server;
         let back = stanza.clone();

@@ -11,6 +11,7 @@ pub mod gauge;
 mod hearing;
 mod life;
 mod piggyback;
+mod proving;
 pub mod queue;
 pub mod reach;
 pub mod report;

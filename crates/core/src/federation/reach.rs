@@ -30,8 +30,13 @@ impl fmt::Display for Pair {
 pub trait Reach: Send + Sync + 'static {
     /// Opens a connection to a server of the remote domain: all that its records name are tried in
     /// their order (RFC 6120 §3.2, XEP-0368), until one takes the connection and, with direct TLS,
-    /// the handshake.
-    fn dial<'a>(&'a self, pair: &'a Pair) -> BoxFuture<'a, Result<Dialled, Unreachable>>;
+    /// the handshake. `elsewhere` is where the domain's own server has sent us to instead, as it has
+    /// written it: a host or an address, perhaps with a port (RFC 6120 §4.9.3.19).
+    fn dial<'a>(
+        &'a self,
+        pair: &'a Pair,
+        elsewhere: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Dialled, Unreachable>>;
 
     /// Whether a certificate chain (DER, the peer's own first) proves a domain (RFC 6120 §13.7.2).
     /// `target` is where the peer was found, when this server called it: DANE speaks about that.
@@ -41,6 +46,9 @@ pub trait Reach: Send + Sync + 'static {
         domain: &'a str,
         target: Option<&'a Target>,
     ) -> BoxFuture<'a, Result<Proof, Distrust>>;
+
+    /// Whether the first certificate of a chain is for a domain, whoever has signed it.
+    fn names(&self, chain: &[Vec<u8>], domain: &str) -> bool;
 }
 
 /// A connection with another domain's server.

@@ -59,7 +59,7 @@ pub struct Session {
     pub(super) commits: Commits,
     /// The counters of a managed stream (XEP-0198).
     pub(super) managed: Option<Box<Managed>>,
-    /// What was sent lately on a stream that is not managed.
+    /// What was sent on a stream that is not managed, and may not have been read.
     pub(super) unproven: Unproven,
     /// The stream that is being resumed on this one.
     pub(super) resuming: Option<BoxFuture<'static, Result<Resumed, StreamError>>>,
@@ -214,6 +214,10 @@ impl Session {
             if self.poll_write(context).is_err() {
                 return Poll::Ready(End::Gone);
             }
+            // Behind the writing, which may have sent the ping.
+            if self.poll_proof(context) {
+                continue;
+            }
             if self.later.is_some()
                 || self.resuming.is_some()
                 || self.commits.is_full(&self.server)
@@ -284,7 +288,7 @@ impl Session {
             let outcome = match scanner.next(&mut input) {
                 Ok(None) => Ok(None),
                 Ok(Some(Event::Element(frame))) => self.element(&frame).map(Some),
-                Ok(Some(Event::Close)) => Err(End::Closed),
+                Ok(Some(Event::Close)) => Err(self.closed()),
                 // RFC 6120 §4.3.3: no restart any more.
                 Ok(Some(Event::Open(_))) => Err(End::Error(StreamCondition::NotWellFormed.into())),
                 Err(error) => Err(End::Error(stream_error(&error))),

@@ -37,6 +37,14 @@ impl Session {
         self.times.closing = Some(Instant::now());
     }
 
+    /// The peer's end of the stream. One that answers ours comes from who has read all before that.
+    pub(super) fn closed(&mut self) -> End {
+        if self.is_closed() {
+            self.unproven.prove();
+        }
+        End::Closed
+    }
+
     /// Whether our end of the stream was sent.
     pub(super) fn is_closed(&self) -> bool {
         self.times.closing.is_some()
@@ -76,9 +84,12 @@ impl Session {
             return Some(End::Gone);
         }
         let before = self.unproven.len();
-        self.unproven.trust_in_time();
+        self.unproven.trust_in_time(Instant::now());
         if self.unproven.len() < before {
             self.settle();
+        }
+        if self.managed.is_none() {
+            self.ping();
         }
         let unused = self.times.used.elapsed();
         let idle = Duration::from_secs(self.server.federation.terms().idle_secs);

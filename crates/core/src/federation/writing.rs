@@ -72,12 +72,13 @@ impl Session {
 
     pub(super) fn room(&self) -> Room {
         let stanza_bytes = self.takes.bytes_max.unwrap_or(usize::MAX);
-        let Some(managed) = &self.managed else {
-            return Room { stanzas: usize::MAX, bytes: STREAM_BATCH_BYTES, stanza_bytes };
+        let (stanzas, bytes) = match &self.managed {
+            Some(managed) => (managed.unacked.len(), managed.unacked_bytes()),
+            None => self.unproven.weight(),
         };
-        let left = STREAM_WINDOW_BYTES.saturating_sub(managed.unacked_bytes());
+        let left = STREAM_WINDOW_BYTES.saturating_sub(bytes);
         Room {
-            stanzas: STREAM_WINDOW_STANZAS.saturating_sub(managed.unacked.len()),
+            stanzas: STREAM_WINDOW_STANZAS.saturating_sub(stanzas),
             bytes: left.min(STREAM_BATCH_BYTES),
             stanza_bytes,
         }
@@ -92,11 +93,10 @@ impl Session {
         self.ask();
     }
 
-    /// XEP-0198 §4: asks for an acknowledgement.
+    /// XEP-0198 §4: asks for an acknowledgement, or for what is as good as one.
     pub(super) fn ask(&mut self) {
-        if let Some(managed) = &mut self.managed
-            && managed.should_ask()
-        {
+        let Some(managed) = &mut self.managed else { return self.ping() };
+        if managed.should_ask() {
             managed.asked = true;
             self.times.asked.get_or_insert_with(Instant::now);
             self.output.say(b"<r xmlns='urn:xmpp:sm:3'/>");

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use verona_core::account::Account;
 use verona_core::account::roster::Item;
+use verona_core::account::{Account, presence};
 use verona_core::hooks::{
     Change, ComponentEvent, ConfigError, Hooks, HostMessage, HostSettings, IqResult, Listed,
     Manifest, Module, Passage, Presence, Reply, Request, Spec, Standing, Target, only_child,
@@ -300,8 +300,9 @@ impl Privilege {
         if event.presence != (Presence::Came { news: true }) || grant.presence == Shown::None {
             return;
         }
-        let mut sends = Vec::new();
-        for shown in present(&event.server, &event.host, grant.presence == Shown::Roster) {
+        let contacts = grant.presence == Shown::Roster;
+        let Present { here, mut sends } = present(&event.server, &event.host, contacts);
+        for shown in here {
             let Some(from) = shown.from().cloned() else { continue };
             let shown = shown.between(&from, &event.component);
             self.show_to(&event.server, &event.component, shown, &mut sends);
@@ -310,24 +311,36 @@ impl Privilege {
     }
 }
 
-/// The presence of all available resources of a host's accounts, and of their contacts that are here,
-/// too.
-///
-/// todo(XEP-0356 §8): contacts at other servers are shown when their presence next changes; this server
-/// does not remember it.
-fn present(server: &Server, host: &Host, contacts: bool) -> Vec<Stanza> {
+/// Who is there when a component comes.
+struct Present {
+    /// The presence of all who are known here.
+    here: Vec<Stanza>,
+    /// The questions about all others.
+    sends: Vec<Stanza>,
+}
+
+/// The presence of all available resources of a host's accounts, and of their contacts, too. What
+/// contacts at other servers have said is not kept: they are probed as at a login (RFC 6121 §4.3.1),
+/// each for one of those who may see it, and what comes back is shown like any other presence.
+fn present(server: &Server, host: &Host, contacts: bool) -> Present {
     let mut accounts: Vec<Arc<Account>> = Vec::new();
     server.directory.each(|account| accounts.push(account.clone()));
-    let mut presences = Vec::new();
+    let mut here = Vec::new();
     let mut watched: Vec<(Jid, Jid)> = Vec::new();
+    let mut probed: BTreeMap<Jid, Jid> = BTreeMap::new();
     let of_host = |account: &&Arc<Account>| account.jid.domain() == host.jid.domain();
     for account in accounts.iter().filter(of_host) {
         let state = account.turn();
+        let before = here.len();
         let available = state.available().filter_map(|(_, resource)| resource.presence.as_deref());
-        presences.extend(available.cloned());
-        if contacts {
-            let to = state.roster.contacts().filter(|(_, item)| item.subscription.has_to());
-            watched.extend(to.map(|(contact, _)| (contact.clone(), account.jid.clone())));
+        here.extend(available.cloned());
+        let to = state.roster.contacts().filter(|(_, item)| contacts && item.subscription.has_to());
+        for (contact, _) in to {
+            if server.host(contact.domain()).is_some() {
+                watched.push((contact.clone(), account.jid.clone()));
+            } else if here.len() > before {
+                probed.entry(contact.clone()).or_insert_with(|| account.jid.clone());
+            }
         }
     }
     // One account at a time: no turn within another.
@@ -340,10 +353,11 @@ fn present(server: &Server, host: &Host, contacts: bool) -> Vec<Stanza> {
         if state.roster.may_see(&account) {
             let available =
                 state.available().filter_map(|(_, resource)| resource.presence.as_deref());
-            presences.extend(available.cloned());
+            here.extend(available.cloned());
         }
     }
-    presences
+    let sends = probed.iter().map(|(contact, account)| presence::probe(account, contact));
+    Present { here, sends: sends.collect() }
 }
 
 /// A request in the name of an account.

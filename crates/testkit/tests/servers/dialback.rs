@@ -103,6 +103,35 @@ async fn a_forged_key_ends_the_stream_of_who_shows_it() {
     assert_eq!(network.calls_to("montague.lit"), 1);
 }
 
+/// XEP-0344 §2.6.
+#[tokio::test]
+async fn who_has_the_certificate_of_the_authoritative_server_is_not_asked_about() {
+    let network = Network::new();
+    let site = network.site(&["capulet.lit"]);
+    let mut ends = network.by_hand("montague.lit");
+    for (certificate, same) in [("montague.lit", true), ("lit", false), ("", false)] {
+        let mut hand = site.call(certificate).await;
+        hand.open_secure("montague.lit", "capulet.lit").await;
+        hand.send(&result("montague.lit", "capulet.lit", "any")).await;
+        let mut raw = answer(&mut ends).await;
+        greet_secure(&mut raw, "montague.lit", "S", "").await;
+        match raw.item().await.unwrap() {
+            Item::Close => assert!(same, "{certificate}"),
+            Item::Element(question) => {
+                assert!(!same && question.is("verify", NS_DIALBACK), "{certificate}");
+                let id = question.attr("id").unwrap();
+                let invalid = format!(
+                    "<db:verify from='montague.lit' to='capulet.lit' id='{id}' type='invalid'/>"
+                );
+                raw.send(invalid.as_bytes()).await.unwrap();
+            }
+            Item::Open(_) => panic!("a header"),
+        }
+        let told = hand.element().await;
+        assert_eq!(kind(&told), Some(if same { "valid" } else { "invalid" }), "{certificate}");
+    }
+}
+
 #[tokio::test]
 async fn a_key_is_asked_about_where_the_domain_is_not_who_shows_it() {
     let network = Network::new();

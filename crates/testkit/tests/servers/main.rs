@@ -6,5 +6,6 @@ mod incoming;
 mod managed;
 mod outgoing;
 mod pairs;
+mod proving;
 mod rig;
 mod trips;

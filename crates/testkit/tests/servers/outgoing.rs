@@ -1,11 +1,12 @@
 //! A stream that is opened, with a peer played by hand that is not as it should be.
 
+use tokio::sync::mpsc::UnboundedReceiver;
 use verona_testkit::node::NS_STREAM;
 use verona_testkit::reader::Item;
 use verona_xmpp::error::Condition;
 
 use crate::rig::{
-    NS_DIALBACK, NS_SASL, NS_TLS, Network, STARTTLS, answer, greet, greet_secure, pair,
+    End, NS_DIALBACK, NS_SASL, NS_TLS, Network, STARTTLS, answer, greet, greet_secure, header, pair,
 };
 
 const EXTERNAL: &str = "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
@@ -165,4 +166,98 @@ async fn who_offers_nothing_that_leads_on_is_left() {
     let (failure, _) = outcome.unwrap_err();
     assert!(failure.cause().contains("neither EXTERNAL nor dialback"), "{failure}");
     assert_eq!(rest, [Item::Close]);
+}
+
+fn moved(to: &str) -> String {
+    format!(
+        "<stream:error><see-other-host xmlns='urn:ietf:params:xml:ns:xmpp-streams'>{to}\
+         </see-other-host></stream:error></stream:stream>"
+    )
+}
+
+/// Answers up to TLS, and then with the word that the server is elsewhere.
+async fn send_elsewhere(ends: &mut UnboundedReceiver<End>, to: &str) {
+    let mut raw = answer(ends).await;
+    greet(&mut raw, "capulet.lit", "before", STARTTLS).await;
+    assert!(raw.element().await.unwrap().is("starttls", NS_TLS));
+    raw.send(format!("<proceed xmlns='{NS_TLS}'/>").as_bytes()).await.unwrap();
+    raw.begin_anew();
+    assert!(matches!(raw.item().await.unwrap(), Item::Open(_)));
+    let header = header("capulet.lit", "montague.lit");
+    raw.send([&header, &*moved(to)].concat().as_bytes()).await.unwrap();
+    // It is let go in order.
+    while !matches!(raw.item().await.unwrap(), Item::Close) {}
+}
+
+/// RFC 6120 §4.9.3.19: who has proven its domain may say that it is elsewhere, and there it has to
+/// prove the same domain.
+#[tokio::test]
+async fn a_proven_server_may_send_us_elsewhere() {
+    let network = Network::new();
+    network.trust("capulet.lit");
+    let site = network.site(&["montague.lit"]);
+    let mut first = network.by_hand("capulet.lit");
+    let mut second = network.by_hand("other.lit:5270");
+    let by_hand = async {
+        send_elsewhere(&mut first, "other.lit:5270").await;
+        let mut raw = answer(&mut second).await;
+        let theirs = greet_secure(&mut raw, "capulet.lit", "S", EXTERNAL).await;
+        assert_eq!(theirs.attr("to"), Some("capulet.lit"), "the domain is the same");
+        assert!(raw.element().await.unwrap().is("auth", NS_SASL));
+        // It may think of it as late as this.
+        raw.send(moved("third.lit").as_bytes()).await.unwrap();
+    };
+    let mut third = network.by_hand("third.lit");
+    let at_last = async {
+        let mut raw = answer(&mut third).await;
+        greet_secure(&mut raw, "capulet.lit", "S", EXTERNAL).await;
+        raw.element().await.unwrap();
+        raw.send(format!("<success xmlns='{NS_SASL}'/>").as_bytes()).await.unwrap();
+        greet(&mut raw, "capulet.lit", "S2", "").await;
+        raw
+    };
+    let (outcome, (), _raw) =
+        tokio::join!(site.establish("montague.lit", "capulet.lit"), by_hand, at_last);
+    let stream = outcome.expect("a stream");
+    let pairs: Vec<_> = stream.dialbacks.pairs.iter().map(|known| known.pair.clone()).collect();
+    assert_eq!(pairs, [pair("montague.lit", "capulet.lit")]);
+    let told = stream.steps.iter().any(|step| step.ends_with("is now at other.lit:5270"));
+    assert!(told, "{:?}", stream.steps);
+}
+
+#[tokio::test]
+async fn nobody_else_sends_us_anywhere_and_nobody_without_end() {
+    let network = Network::new();
+    let site = network.site(&["montague.lit"]);
+    let mut ends = network.by_hand("capulet.lit");
+    let mut other = network.by_hand("other.lit");
+    // Its certificate proves nothing.
+    let by_hand = send_elsewhere(&mut ends, "other.lit");
+    let (outcome, ()) = tokio::join!(site.establish("montague.lit", "capulet.lit"), by_hand);
+    let (failure, _) = outcome.unwrap_err();
+    assert!(failure.cause().contains("see-other-host"), "{failure:?}");
+    assert!(failure.retry && failure.elsewhere.is_none());
+    network.trust("capulet.lit");
+    // Nothing has proven it before TLS.
+    let by_hand = async {
+        let mut raw = answer(&mut ends).await;
+        raw.begin_anew();
+        assert!(matches!(raw.item().await.unwrap(), Item::Open(_)));
+        let header = header("capulet.lit", "montague.lit");
+        raw.send([&header, &*moved("other.lit")].concat().as_bytes()).await.unwrap();
+    };
+    let (outcome, ()) = tokio::join!(site.establish("montague.lit", "capulet.lit"), by_hand);
+    assert!(outcome.unwrap_err().0.cause().contains("see-other-host"));
+    assert!(other.try_recv().is_err(), "nobody called there");
+    // From one to the other and back.
+    let by_hand = async {
+        send_elsewhere(&mut ends, "other.lit").await;
+        send_elsewhere(&mut other, "capulet.lit").await;
+        send_elsewhere(&mut ends, "other.lit").await;
+        send_elsewhere(&mut other, "capulet.lit").await;
+    };
+    let (outcome, ()) = tokio::join!(site.establish("montague.lit", "capulet.lit"), by_hand);
+    let (failure, _) = outcome.unwrap_err();
+    assert!(failure.retry && failure.cause().contains("too many"), "{failure:?}");
+    assert!(ends.try_recv().is_err());
 }

@@ -281,9 +281,13 @@ struct Ways {
 }
 
 impl Reach for Ways {
-    fn dial<'a>(&'a self, pair: &'a Pair) -> BoxFuture<'a, Result<Dialled, Unreachable>> {
+    fn dial<'a>(
+        &'a self,
+        pair: &'a Pair,
+        elsewhere: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Dialled, Unreachable>> {
         Box::pin(async move {
-            let domain = pair.remote.domain();
+            let domain = elsewhere.unwrap_or(pair.remote.domain());
             self.network.calls.lock().unwrap().push(domain.to_owned());
             let (near, far) = pipes();
             self.network.lines.lock().unwrap().push(near.shared.clone());
@@ -299,7 +303,7 @@ impl Reach for Ways {
                     });
                 }
                 Door::Hand(ends) => {
-                    far.shared.lock().unwrap().called = chain(domain);
+                    far.shared.lock().unwrap().called = chain(pair.remote.domain());
                     let _ = ends.send(far);
                 }
             }
@@ -317,26 +321,33 @@ impl Reach for Ways {
         _: Option<&'a Target>,
     ) -> BoxFuture<'a, Result<Proof, Distrust>> {
         Box::pin(async move {
-            // One certificate is good for a domain and what is below it.
-            let names = |name: &[u8]| {
-                let name = std::str::from_utf8(name).unwrap();
-                domain == name || domain.ends_with(&format!(".{name}"))
-            };
             let good = |name: &[u8]| {
                 let name = std::str::from_utf8(name).unwrap();
                 self.network.trusted.lock().unwrap().contains(name)
             };
             match chain.first() {
-                Some(first) if names(first) && good(first) => Ok(Proof {
+                Some(first) if is_for(first, domain) && good(first) => Ok(Proof {
                     by: ProvenBy::Pkix,
                     until: SystemTime::now() + Duration::from_secs(3_600),
                 }),
-                Some(first) if names(first) => Err(Distrust("it is self-signed".to_owned())),
+                Some(first) if is_for(first, domain) => {
+                    Err(Distrust("it is self-signed".to_owned()))
+                }
                 Some(_) => Err(Distrust("it is for another domain".to_owned())),
                 None => Err(Distrust("there is none".to_owned())),
             }
         })
     }
+
+    fn names(&self, chain: &[Vec<u8>], domain: &str) -> bool {
+        chain.first().is_some_and(|first| is_for(first, domain))
+    }
+}
+
+/// One certificate is good for a domain and what is below it.
+fn is_for(certificate: &[u8], domain: &str) -> bool {
+    let name = std::str::from_utf8(certificate).unwrap();
+    domain == name || domain.ends_with(&format!(".{name}"))
 }
 
 /// One end of a connection in memory.

@@ -18,6 +18,8 @@ use verona_core::stream::wire::Wire;
 use crate::reach::attempts::{Attempts, interleave};
 use crate::reach::dns::{Dns, NoAnswer, addresses};
 use crate::reach::judge::Judge;
+use crate::reach::names::Names;
+use crate::reach::pkix::Chain;
 use crate::reach::places::{self, Found, PORT, Place};
 use crate::reach::settings::{self, Settings};
 use crate::socket::Plain;
@@ -95,11 +97,18 @@ impl Network {
     }
 
     /// Tries the places of the domain. Whether there is no such place, when none answers.
-    async fn search(&self, pair: &Pair, steps: &mut Vec<String>) -> Result<Connected, bool> {
+    async fn search(
+        &self,
+        pair: &Pair,
+        elsewhere: Option<&str>,
+        steps: &mut Vec<String>,
+    ) -> Result<Connected, bool> {
         let ways = self.ways.load_full();
-        let domain = ascii(pair.remote.domain());
         let mut attempts = Attempts::new();
-        let found = ways.places(&domain, steps).await?;
+        let found = match elsewhere {
+            Some(host) => ways.places_elsewhere(host, steps).await?,
+            None => ways.places(&ascii(pair.remote.domain()), steps).await?,
+        };
         let mut unknown = found.certain;
         for place in found.places {
             let found = match ways.resolve(&place).await {
@@ -163,6 +172,26 @@ impl Ways {
         places::find(&self.dns, domain, steps).await
     }
 
+    /// RFC 6120 §4.9.3.19: a host is looked for like any domain, unless there is a port behind it.
+    async fn places_elsewhere(&self, text: &str, steps: &mut Vec<String>) -> Result<Found, bool> {
+        let Some((host, port)) = host_and_port(text.trim()) else {
+            steps.push("that is no host".to_owned());
+            return Err(false);
+        };
+        let host = ascii(host);
+        let mut found = match port {
+            Some(port) => {
+                let place = Place { host, port, direct_tls: false, signed: false };
+                Found { places: vec![place], certain: true }
+            }
+            None => self.places(&host, steps).await.map_err(|_| false)?,
+        };
+        // The names by which the server proves itself stay those of its domain.
+        found.places.iter_mut().for_each(|place| place.signed = false);
+        // Whoever sent us here exists.
+        Ok(Found { certain: false, ..found })
+    }
+
     async fn resolve(&self, place: &Place) -> Result<Vec<Attempt>, NoAnswer> {
         let attempt = |address: IpAddr, signed| Attempt {
             place: place.clone(),
@@ -193,6 +222,18 @@ impl Ways {
     }
 }
 
+/// A host or an address, an IPv6 address in brackets, with the port that may stand behind it.
+fn host_and_port(text: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !text.ends_with(']') => {
+            (host, Some(port.parse().ok().filter(|port| *port > 0)?))
+        }
+        _ => (text, None),
+    };
+    let is_bare = host.contains(':') && !host.starts_with('[');
+    (!host.is_empty() && !is_bare).then_some((host, port))
+}
+
 fn literal(host: &str) -> Option<IpAddr> {
     let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     inner.unwrap_or(host).parse().ok()
@@ -208,10 +249,14 @@ fn describe(target: &Target) -> String {
 }
 
 impl Reach for Network {
-    fn dial<'a>(&'a self, pair: &'a Pair) -> BoxFuture<'a, Result<Dialled, Unreachable>> {
+    fn dial<'a>(
+        &'a self,
+        pair: &'a Pair,
+        elsewhere: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Dialled, Unreachable>> {
         Box::pin(async move {
             let mut steps = Vec::new();
-            let dialled = timeout(DIALLING, self.search(pair, &mut steps)).await;
+            let dialled = timeout(DIALLING, self.search(pair, elsewhere, &mut steps)).await;
             match dialled {
                 Ok(Ok((wire, target))) => {
                     steps.push(format!("{}: connected", describe(&target)));
@@ -237,5 +282,9 @@ impl Reach for Network {
             let judge = Judge { dns: &ways.dns, anchors: &ways.anchors };
             judge.judge(chain, domain, target).await
         })
+    }
+
+    fn names(&self, chain: &[Vec<u8>], domain: &str) -> bool {
+        Chain::read(chain).is_ok_and(|chain| Names::read(&chain.first).prove(domain))
     }
 }

@@ -21,7 +21,7 @@ pub struct Site {
     /// The domain; its certificate lies in the folder of this name.
     pub domain: String,
     /// Names of its services, as far as they are not one of the usual labels below the domain; `*.`
-    /// stands for one label.
+    /// stands for all that lies below a name.
     pub services: Vec<String>,
 }
 
@@ -47,7 +47,10 @@ struct Set {
     /// One for each site, in the same order; never empty.
     identities: Vec<Arc<Identity>>,
     by_name: HashMap<String, Arc<Identity>>,
+    /// By the name above, for the one label that a star in a certificate stands for.
     by_parent: HashMap<String, Arc<Identity>>,
+    /// By a name above, for services that have all below it.
+    by_any_above: HashMap<String, Arc<Identity>>,
 }
 
 /// What a reload did.
@@ -175,21 +178,23 @@ impl Set {
             .map(|certificate| Identity::new(certificate, provider, &ticketer).map(Arc::new))
             .collect();
         let identities = identities?;
-        let (mut by_name, mut by_parent) = (HashMap::new(), HashMap::new());
+        let (mut by_name, mut by_parent, mut by_any_above) =
+            (HashMap::new(), HashMap::new(), HashMap::new());
         // What a site says of itself goes before what a certificate happens to name.
         for (site, identity) in sites.iter().zip(&identities) {
             by_name.insert(ascii(&site.domain), identity.clone());
         }
         let services = sites.iter().zip(&identities).flat_map(|(site, identity)| {
             let names = site.services.iter();
-            names.map(move |name| (name, identity))
+            names.map(move |name| (name, identity, true))
         });
         let named = identities.iter().flat_map(|identity| {
             let names = identity.certificate.names.iter();
-            names.map(move |name| (name, identity))
+            names.map(move |name| (name, identity, false))
         });
-        for (name, identity) in services.chain(named) {
+        for (name, identity, is_service) in services.chain(named) {
             let (map, name) = match name.strip_prefix("*.") {
+                Some(above) if is_service => (&mut by_any_above, above),
                 Some(parent) => (&mut by_parent, parent),
                 None => (&mut by_name, name.as_str()),
             };
@@ -202,15 +207,16 @@ impl Set {
                 by_name.entry(name).or_insert_with(|| identity.clone());
             }
         }
-        Ok(Self { sites, identities, by_name, by_parent })
+        Ok(Self { sites, identities, by_name, by_parent, by_any_above })
     }
 
     fn find(&self, name: &str) -> Option<Arc<Identity>> {
         let lower = name.to_ascii_lowercase();
         let name = lower.strip_suffix('.').unwrap_or(&lower);
-        let parent = name.split_once('.').map(|(_, parent)| parent);
-        let by_parent = || parent.and_then(|parent| self.by_parent.get(parent));
-        self.by_name.get(name).or_else(by_parent).cloned()
+        let by_parent = || self.by_parent.get(above(name)?);
+        let mut all_above = std::iter::successors(above(name), |name| above(name));
+        let by_any_above = || all_above.find_map(|name| self.by_any_above.get(name));
+        self.by_name.get(name).or_else(by_any_above).or_else(by_parent).cloned()
     }
 
     fn first(&self) -> Option<Arc<Identity>> {
@@ -221,6 +227,11 @@ impl Set {
         let position = self.sites.iter().position(|site| site.domain == domain)?;
         self.identities.get(position).map(|identity| &identity.certificate)
     }
+}
+
+/// The name without its first label.
+fn above(name: &str) -> Option<&str> {
+    name.split_once('.').map(|(_, above)| above)
 }
 
 /// The name as it stands in DNS and in a ClientHello.
@@ -329,6 +340,7 @@ mod tests {
         assert_eq!(found("chat.example.org").as_deref(), Some("montague.lit"));
         assert_eq!(found("rooms.verona.lit").as_deref(), Some("montague.lit"));
         assert_eq!(found("oftc.irc.verona.lit").as_deref(), Some("montague.lit"));
+        assert_eq!(found("eu.oftc.irc.verona.lit").as_deref(), Some("montague.lit"));
         assert_eq!(found("conference.montague.lit").as_deref(), Some("montague.lit"));
         // A self-signed one has a star.
         assert_eq!(found("anything.capulet.lit").as_deref(), Some("capulet.lit"));
@@ -336,6 +348,7 @@ mod tests {
         // Not ours.
         assert_eq!(found("anything.montague.lit"), None);
         assert_eq!(found("a.b.capulet.lit"), None);
+        assert_eq!(found("irc.verona.lit"), None);
         assert_eq!(found("example.org"), None);
     }
 

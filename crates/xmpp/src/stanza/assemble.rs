@@ -9,6 +9,7 @@ use super::kind::{Kind, NotAStanza, kind};
 use super::text::{OWN, Part, PartNs, Span, Stanza};
 use crate::jid::Jid;
 use crate::ns;
+use crate::stream::{OWN_LANGUAGE, is_language};
 
 /// What is read of a start tag.
 #[derive(Default)]
@@ -20,22 +21,29 @@ pub(super) struct Head {
     pub(super) from: Option<Jid>,
 }
 
-pub(super) fn scan(text: &str, content_ns: &str, from: Option<&Jid>) -> Result<Stanza, NotAStanza> {
+pub(super) fn scan(
+    text: &str,
+    content_ns: &str,
+    from: Option<&Jid>,
+    lang: &str,
+) -> Result<Stanza, NotAStanza> {
     let mut scanner = Scanner::elements(OWN, content_ns);
     let mut input = text.as_bytes();
     match scanner.next(&mut input) {
         Ok(Some(Event::Element(frame))) if frame.ns() == content_ns => {
             // Prefixes are left only on attributes; their declarations are kept.
-            index(&frame, content_ns, from)
+            index(&frame, content_ns, from, lang)
         }
         _ => Err(NotAStanza::NotWellFormed),
     }
 }
 
+/// `lang` is the language that the stream says of all stanzas that do not say it themselves.
 pub(super) fn index(
     frame: &Frame<'_>,
     content_ns: &str,
     from: Option<&Jid>,
+    lang: &str,
 ) -> Result<Stanza, NotAStanza> {
     let name = match frame.name() {
         "message" => "message",
@@ -46,6 +54,7 @@ pub(super) fn index(
     let mut head = Head { name, from: from.cloned(), ..Head::default() };
     let mut type_ = Cow::Borrowed("");
     let mut rest = String::new();
+    let mut inherited = explicit(lang);
     for attribute in frame.attrs() {
         match (attribute.prefix, attribute.name) {
             (None, "to") => {
@@ -63,6 +72,7 @@ pub(super) fn index(
                 continue;
             }
             (None, "type") => type_ = attribute.value(),
+            (Some("xml"), "lang") => inherited = None,
             _ => {}
         }
         rest.push(' ');
@@ -72,6 +82,9 @@ pub(super) fn index(
         }
         rest.push_str(attribute.name);
         push_quoted(&mut rest, attribute.raw);
+    }
+    if let Some(lang) = inherited {
+        push_raw(&mut rest, "xml:lang", lang);
     }
     for declared in frame.declares() {
         if let Some(prefix) = declared.prefix {
@@ -84,6 +97,13 @@ pub(super) fn index(
     let body = frame.text.get(start..frame.index.content_end()).unwrap_or_default();
     let kind = kind(name, &type_);
     Ok(assemble(head, kind, &rest, body, Some((frame, start, content_ns))))
+}
+
+/// RFC 6120 §4.7.4, §8.1.5: the language of a stream, if a stanza has to name it when it leaves for
+/// another stream. That of our own streams goes without saying there.
+fn explicit(lang: &str) -> Option<&str> {
+    let differs = !lang.is_empty() && !lang.eq_ignore_ascii_case(OWN_LANGUAGE);
+    Some(lang).filter(|lang| differs && is_language(lang))
 }
 
 /// Puts the parts together; `origin` tells where the children of `body` lie.

@@ -13,7 +13,9 @@ impl Stanza {
     /// Takes a stanza from a stream, with `from` set to who sent it when that is known from the
     /// stream (RFC 6120 §8.1.2.1). `content_ns` is the stream's content namespace.
     ///
-    /// A `to` that is no JID is kept as it came and told by [`Stanza::to_malformed`].
+    /// A `to` that is no JID is kept as it came and told by [`Stanza::to_malformed`]. Without a
+    /// language of its own it gets that of its stream, where that is another than ours is anyway
+    /// (RFC 6120 §8.1.5).
     pub fn adopt(
         frame: &Frame<'_>,
         content_ns: &str,
@@ -27,18 +29,18 @@ impl Stanza {
         // a line feed or a space, as it means.
         let returns = memchr::memchr(b'\r', frame.text.as_bytes()).is_some();
         if frame.index.is_plain() && !frame.needs_stream_bindings(content_ns) && !returns {
-            return index(frame, content_ns, from);
+            return index(frame, content_ns, from, frame.root_lang());
         }
         let text = frame.standalone(content_ns).map_err(|error| match error {
             ScanError::TooLarge => NotAStanza::TooLarge,
             _ => NotAStanza::NotWellFormed,
         })?;
-        scan(&text, content_ns, from)
+        scan(&text, content_ns, from, frame.root_lang())
     }
 
     /// Reads a stanza that the server wrote or stored itself.
     pub fn parse(text: &str) -> Result<Self, NotAStanza> {
-        scan(text, ns::CLIENT, None)
+        scan(text, ns::CLIENT, None, "")
     }
 
     /// A presence that the server makes: `type`, from, to, id as written (not unescaped).
@@ -266,6 +268,38 @@ mod tests {
         let child = got.payload().unwrap();
         assert_eq!((child.name, child.ns), ("q", "urn:x"));
         assert!(child.tree().is_some(), "{}", child.text);
+    }
+
+    #[test]
+    fn the_language_of_the_stream_goes_with_the_stanza() {
+        let from = "from='juliet@capulet.lit/balcony'";
+        let got = |stream: &str, own: &str| {
+            let header = HEADER.replace(" xmlns:x", &format!(" {stream} xmlns:x"));
+            adopted(&format!("<message id='1'{own}><x:a/></message>"), &header).text().to_owned()
+        };
+        let expected =
+            |lang: &str| format!("<message {from} id='1'{lang}><a xmlns='urn:x'/></message>");
+        for (stream, own, lang) in [
+            ("xml:lang='de-CH'", "", " xml:lang='de-CH'"),
+            // A server must not change what a stanza says itself.
+            ("xml:lang='de'", " xml:lang='it'", " xml:lang='it'"),
+            ("xml:lang='de'", " xml:lang=''", " xml:lang=''"),
+            // What every stream of ours says goes without saying, and so does what nobody said.
+            ("xml:lang='en'", "", ""),
+            ("xml:lang='EN'", "", ""),
+            ("", "", ""),
+            ("xml:lang=''", "", ""),
+            ("xml:lang='no language'", "", ""),
+            ("xml:lang='&lt;'", "", ""),
+        ] {
+            assert_eq!(got(stream, own), expected(lang), "{stream}{own}");
+        }
+        // Without a prefix of the stream it takes another way.
+        let header = HEADER.replace(" xmlns:x", " xml:lang='de' xmlns:x");
+        let plain = adopted("<iq type='get' id='1'><q xmlns='urn:q'/></iq>", &header);
+        assert_eq!(plain.id_raw(), Some("1"));
+        assert!(plain.text().contains(" id='1' xml:lang='de'><q"), "{}", plain.text());
+        assert_eq!(plain.payload().map(|child| child.text), Some("<q xmlns='urn:q'/>"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use verona_xmpp::error::{Condition, StreamCondition, StreamError};
 use verona_xmpp::ns;
 use verona_xmpp::stream::{Content, Opening, Version};
 
-use crate::federation::reach::{Pair, Reach, Target};
+use crate::federation::reach::{Dialled, Pair, Reach, Target};
 use crate::server::Server;
 use crate::stream::open::{End, Open};
 use crate::stream::server::failure::{Failure, plain};
@@ -38,8 +38,29 @@ pub struct Called {
 impl Called {
     /// The stream is over: what came of it. The peer is told, if it is there.
     pub async fn fail(self, end: End) -> Failure {
-        let Self { open, pair, steps, .. } = self;
-        fail(open, &pair, steps, end).await
+        let Self { open, pair, trust, steps, .. } = self;
+        let mut failure = Failure::new(Condition::RemoteServerTimeout, true, steps);
+        failure.steps.push(match &end {
+            End::Gone => "the connection broke".to_owned(),
+            End::Closed => "the server closed the stream".to_owned(),
+            End::Error(error) => format!("the stream made no sense: {error}"),
+            End::Refused(error) => {
+                if matches!(
+                    error.condition,
+                    StreamCondition::HostUnknown | StreamCondition::HostGone
+                ) {
+                    failure.condition = Condition::RemoteServerNotFound;
+                    failure.retry = false;
+                }
+                failure.elsewhere = elsewhere(error, trust);
+                match &failure.elsewhere {
+                    Some(host) => format!("the server is now at {}", plain(host)),
+                    None => format!("the server refused: {}", plain(&error.to_string())),
+                }
+            }
+        });
+        open.finish(end, None, &pair.remote).await;
+        failure
     }
 
     /// The stream is no good, although nothing is wrong with it as a stream.
@@ -47,7 +68,7 @@ impl Called {
         let domain = self.pair.remote.clone();
         self.open.finish(End::Closed, None, domain).await;
         self.steps.push(cause);
-        Failure { condition: Condition::RemoteServerTimeout, retry, steps: self.steps }
+        Failure::new(Condition::RemoteServerTimeout, retry, self.steps)
     }
 
     /// Opens the stream, or opens it anew, and reads what is offered.
@@ -60,28 +81,85 @@ impl Called {
     pub async fn element(&mut self) -> Result<Tree, End> {
         element(&mut self.open).await
     }
+
+    /// RFC 6120 §4.3.2, §5: headers, features and TLS, and who the peer has proven to be.
+    async fn prepare(&mut self, reach: &dyn Reach) -> Result<(), Stop> {
+        let mut is_greeted = false;
+        if !self.open.wire.is_secure() {
+            self.greet().await?;
+            is_greeted = self.offer.starttls.is_none();
+            if !is_greeted {
+                start_tls(&mut self.open, &self.pair).await?;
+            } else if self.open.server.streams.rules().require_tls {
+                return Err(Stop::Unsafe(format!("{} offers no TLS", self.target.host)));
+            }
+        }
+        self.judge(reach).await?;
+        if !is_greeted {
+            self.greet().await?;
+        }
+        Ok(())
+    }
+
+    /// Finds out whom the peer's certificate proves.
+    async fn judge(&mut self, reach: &dyn Reach) -> Result<(), Stop> {
+        let remote = &self.pair.remote;
+        if !self.open.wire.is_secure() {
+            self.steps.push("no TLS".to_owned());
+            return Ok(());
+        }
+        let chain = self.open.wire.peer_chain();
+        match reach.judge(&chain, remote.domain(), Some(&self.target)).await {
+            Ok(proof) => {
+                self.steps.push(format!("TLS: its certificate proves {remote} ({:?})", proof.by));
+                self.trust = proof.into();
+            }
+            Err(distrust) => {
+                let cause = format!("TLS: its certificate does not prove {remote}: {distrust}");
+                if self.open.server.streams.rules().require_certificate {
+                    // RFC 6120 §13.7.2: it is told nothing but the end of the stream.
+                    return Err(Stop::Unsafe(cause));
+                }
+                self.steps.push(cause);
+            }
+        }
+        Ok(())
+    }
 }
 
-/// Finds a server of the remote domain, opens a stream to it and makes it safe.
-pub async fn call(server: &Arc<Server>, pair: &Pair) -> Result<Called, Failure> {
+/// RFC 6120 §4.9.3.19: where a server sends us to. We may follow only who is authenticated, and do:
+/// with dialback alone, whoever stands between could send us to anybody.
+fn elsewhere(error: &StreamError, trust: Trust) -> Option<Box<str>> {
+    let is_proven = matches!(trust.by, Grounds::Certificate(_));
+    let redirects = error.condition == StreamCondition::SeeOtherHost && is_proven;
+    error.detail().host.clone().filter(|_| redirects)
+}
+
+/// Finds a server of the remote domain, opens a stream to it and makes it safe. `elsewhere` is where
+/// its own server has sent us to.
+pub async fn call(
+    server: &Arc<Server>,
+    pair: &Pair,
+    elsewhere: Option<&str>,
+) -> Result<Called, Failure> {
     let Some(reach) = server.streams.reach() else {
         let steps = vec!["this server has no way to others".to_owned()];
-        return Err(Failure { condition: Condition::RemoteServerNotFound, retry: false, steps });
+        return Err(Failure::new(Condition::RemoteServerNotFound, false, steps));
     };
-    let dialled = reach.dial(pair).await?;
-    let (target, mut steps) = (dialled.target, dialled.steps);
-    let mut open = Open::between_servers(server.clone(), dialled.wire, true);
-    match prepare(&mut open, &*reach, pair, &target, &mut steps).await {
-        Ok((offer, takes, trust)) => {
-            let pair = pair.clone();
-            Ok(Called { open, pair, offer, takes, trust, target, steps })
-        }
-        Err(Stop::End(end)) => Err(fail(open, pair, steps, end).await),
-        Err(Stop::Unsafe(cause)) => {
-            open.finish(End::Closed, None, &pair.remote).await;
-            steps.push(cause);
-            Err(Failure { condition: Condition::RemoteServerTimeout, retry: true, steps })
-        }
+    let Dialled { wire, target, steps } = reach.dial(pair, elsewhere).await?;
+    let mut called = Called {
+        open: Open::between_servers(server.clone(), wire, true),
+        pair: pair.clone(),
+        offer: Offer::default(),
+        takes: Takes::default(),
+        trust: Trust::DIALBACK,
+        target,
+        steps,
+    };
+    match called.prepare(&*reach).await {
+        Ok(()) => Ok(called),
+        Err(Stop::End(end)) => Err(called.fail(end).await),
+        Err(Stop::Unsafe(cause)) => Err(called.give_up(cause, true).await),
     }
 }
 
@@ -95,54 +173,6 @@ impl From<End> for Stop {
     fn from(end: End) -> Self {
         Self::End(end)
     }
-}
-
-/// RFC 6120 §4.3.2, §5: headers, features and TLS, and who the peer has proven to be.
-async fn prepare(
-    open: &mut Open,
-    reach: &dyn Reach,
-    pair: &Pair,
-    target: &Target,
-    steps: &mut Vec<String>,
-) -> Result<(Offer, Takes, Trust), Stop> {
-    let rules = open.server.streams.rules();
-    let mut found = greet(open, pair).await?;
-    if !open.wire.is_secure() {
-        if found.0.starttls.is_some() {
-            start_tls(open, pair).await?;
-            found = greet(open, pair).await?;
-        } else if rules.require_tls {
-            return Err(Stop::Unsafe(format!("{} offers no TLS", target.host)));
-        }
-    }
-    let chain = open.wire.is_secure().then(|| open.wire.peer_chain());
-    let trust = judge(chain, reach, pair, target).await;
-    match &trust {
-        Ok(Trust { by: Grounds::Certificate(by), .. }) => {
-            steps.push(format!("TLS: its certificate proves {} ({by:?})", pair.remote));
-        }
-        Ok(_) => steps.push("no TLS".to_owned()),
-        Err(distrust) => {
-            let cause = format!("TLS: its certificate does not prove {}: {distrust}", pair.remote);
-            if rules.require_certificate {
-                // RFC 6120 §13.7.2: it is told nothing but the end of the stream.
-                return Err(Stop::Unsafe(cause));
-            }
-            steps.push(cause);
-        }
-    }
-    Ok((found.0, found.1, trust.unwrap_or(Trust::DIALBACK)))
-}
-
-async fn judge(
-    chain: Option<Vec<Vec<u8>>>,
-    reach: &dyn Reach,
-    pair: &Pair,
-    target: &Target,
-) -> Result<Trust, String> {
-    let Some(chain) = chain else { return Ok(Trust::DIALBACK) };
-    let judged = reach.judge(&chain, pair.remote.domain(), Some(target)).await;
-    judged.map(Trust::from).map_err(|distrust| distrust.to_string())
 }
 
 async fn start_tls(open: &mut Open, pair: &Pair) -> Result<(), End> {
@@ -189,24 +219,4 @@ async fn element(open: &mut Open) -> Result<Tree, End> {
         return Err(End::Refused(StreamError::read(tree.root())));
     }
     Ok(tree)
-}
-
-async fn fail(open: Open, pair: &Pair, mut steps: Vec<String>, end: End) -> Failure {
-    let mut failure =
-        Failure { condition: Condition::RemoteServerTimeout, retry: true, steps: Vec::new() };
-    steps.push(match &end {
-        End::Gone => "the connection broke".to_owned(),
-        End::Closed => "the server closed the stream".to_owned(),
-        End::Error(error) => format!("the stream made no sense: {error}"),
-        End::Refused(error) => {
-            if matches!(error.condition, StreamCondition::HostUnknown | StreamCondition::HostGone) {
-                failure.condition = Condition::RemoteServerNotFound;
-                failure.retry = false;
-            }
-            format!("the server refused: {}", plain(&error.to_string()))
-        }
-    });
-    open.finish(end, None, &pair.remote).await;
-    failure.steps = steps;
-    failure
 }

@@ -285,7 +285,7 @@ impl Dialbacks {
                 let cause = format!("{} cannot verify {}: {why}", pair.remote, pair.local);
                 let retry = &*fault.condition != "item-not-found";
                 let condition = Condition::RemoteServerTimeout;
-                Change::Refused(pair, Failure { condition, retry, steps: vec![cause] })
+                Change::Refused(pair, Failure::new(condition, retry, vec![cause]))
             }
             Says::Invalid | Says::Key(_) => {
                 let cause = format!(
@@ -294,7 +294,7 @@ impl Dialbacks {
                     pair.remote, pair.local
                 );
                 let condition = Condition::InternalServerError;
-                Change::Refused(pair, Failure { condition, retry: true, steps: vec![cause] })
+                Change::Refused(pair, Failure::new(condition, true, vec![cause]))
             }
         };
         Ok(Heard { change: Some(change), ..Heard::default() })

@@ -19,9 +19,16 @@ pub struct Failure {
     pub retry: bool,
     /// Each step with its outcome, the one that failed last: for log, status and check.
     pub steps: Vec<String>,
+    /// Where else the server is, as it says itself, having proven who it is (RFC 6120 §4.9.3.19).
+    pub elsewhere: Option<Box<str>>,
 }
 
 impl Failure {
+    /// A failure that leads nowhere else.
+    pub fn new(condition: Condition, retry: bool, steps: Vec<String>) -> Self {
+        Self { condition, retry, steps, elsewhere: None }
+    }
+
     /// The step that failed, in plain words.
     pub fn cause(&self) -> &str {
         self.steps.last().map_or("unknown", String::as_str)
@@ -41,7 +48,7 @@ impl From<Unreachable> for Failure {
             true => Condition::RemoteServerNotFound,
             false => Condition::RemoteServerTimeout,
         };
-        Self { condition, retry: !unreachable.unknown, steps: unreachable.steps }
+        Self::new(condition, !unreachable.unknown, unreachable.steps)
     }
 }
 

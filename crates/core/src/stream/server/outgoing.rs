@@ -10,7 +10,7 @@ use verona_xmpp::ns;
 use verona_xmpp::sasl::mechanism::Mechanism;
 
 use crate::federation::reach::Pair;
-use crate::limits::{CALL_SECS, VERIFY_SECS};
+use crate::limits::{CALL_SECS, REDIRECTS_MAX, VERIFY_SECS};
 use crate::server::Server;
 use crate::stream::management::Managed;
 use crate::stream::open::End;
@@ -36,7 +36,7 @@ pub async fn establish(
     if !server.streams.rules().admits(pair) {
         let steps = vec![format!("{} is not federated with", pair.remote)];
         let condition = Condition::NotAllowed;
-        return Err((Failure { condition, retry: false, steps }, former));
+        return Err((Failure::new(condition, false, steps), former));
     }
     // What negotiates is large, and ends before the long-lived part begins.
     let negotiated = Box::pin(negotiate(server, pair, &mut former));
@@ -46,7 +46,7 @@ pub async fn establish(
         Err(_) => {
             let steps = vec!["it takes too long to negotiate".to_owned()];
             let condition = Condition::RemoteServerTimeout;
-            Err((Failure { condition, retry: true, steps }, former))
+            Err((Failure::new(condition, true, steps), former))
         }
     }
 }
@@ -56,7 +56,33 @@ async fn negotiate(
     pair: &Pair,
     former: &mut Option<Box<Managed>>,
 ) -> Result<Established, Failure> {
-    let called = call(server, pair).await?;
+    let (mut steps, mut elsewhere) = (Vec::new(), None::<Box<str>>);
+    for _ in 0..=REDIRECTS_MAX {
+        match negotiate_at(server, pair, elsewhere.as_deref(), former).await {
+            Ok(mut established) => {
+                steps.append(&mut established.steps);
+                return Ok(Established { steps, ..established });
+            }
+            Err(mut failure) => {
+                steps.append(&mut failure.steps);
+                elsewhere = failure.elsewhere.take();
+                if elsewhere.is_none() {
+                    return Err(Failure { steps, ..failure });
+                }
+            }
+        }
+    }
+    steps.push("it was one redirection too many".to_owned());
+    Err(Failure::new(Condition::RemoteServerTimeout, true, steps))
+}
+
+async fn negotiate_at(
+    server: &Arc<Server>,
+    pair: &Pair,
+    elsewhere: Option<&str>,
+    former: &mut Option<Box<Managed>>,
+) -> Result<Established, Failure> {
+    let called = call(server, pair, elsewhere).await?;
     let about = About {
         role: Role::Initiating,
         id: called.open.id.clone(),
@@ -152,15 +178,10 @@ impl Caller {
     async fn dialback(&mut self) -> Result<(), Stop> {
         let pair = self.called.pair.clone();
         if !self.called.offer.dialback {
-            return Err(Stop::Refused(Failure {
-                condition: Condition::RemoteServerTimeout,
-                retry: true,
-                steps: vec![
-                    "it offers neither EXTERNAL nor dialback: it wants a certificate \
-                             that it trusts"
-                        .to_owned(),
-                ],
-            }));
+            let cause = "it offers neither EXTERNAL nor dialback: it wants a certificate that it \
+                         trusts";
+            let condition = Condition::RemoteServerTimeout;
+            return Err(Stop::Refused(Failure::new(condition, true, vec![cause.to_owned()])));
         }
         // The peer has a server of ours to ask first.
         self.called.open.wait_for(VERIFY_SECS.saturating_add(5));

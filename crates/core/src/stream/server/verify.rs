@@ -43,7 +43,7 @@ pub async fn check(
     if server.streams.rules().require_certificate {
         return Verdict::Unknown(Fault::new("not-authorized").text(distrust));
     }
-    let called = match call(server, pair).await {
+    let called = match call(server, pair, None).await {
         Ok(called) => called,
         Err(failure) => {
             tracing::info!(%pair, steps = ?failure.steps, "authoritative server not reached");
@@ -54,7 +54,21 @@ pub async fn check(
             }));
         }
     };
+    if is_same(server, &called, chain) {
+        let trust = called.trust;
+        leave(called);
+        return Verdict::Valid(trust);
+    }
     ask(called, stream).await
+}
+
+/// XEP-0344 §2.6: whether the peer and the authoritative server have shown one certificate, which is
+/// for the domain. Both have its key, so they are one, and the dialback key need not be asked about.
+fn is_same(server: &Server, called: &Called, chain: &[Vec<u8>]) -> bool {
+    let domain = called.pair.remote.domain();
+    !chain.is_empty()
+        && called.open.wire.peer_chain().first() == chain.first()
+        && server.streams.reach().is_some_and(|reach| reach.names(chain, domain))
 }
 
 /// XEP-0220 §2.1.2: asks whether a key is right, and leaves with the answer.
@@ -87,7 +101,11 @@ async fn ask(mut called: Called, (id, key): (&str, &str)) -> Verdict {
         // §2.5: whatever goes wrong there.
         _ => Verdict::Unknown(Fault::new("remote-server-not-found")),
     };
-    let remote = called.pair.remote.clone();
-    tokio::spawn(called.open.finish(End::Closed, None, remote));
+    leave(called);
     verdict
+}
+
+/// Nobody waits for the end of the stream.
+fn leave(called: Called) {
+    tokio::spawn(called.open.finish(End::Closed, None, called.pair.remote));
 }

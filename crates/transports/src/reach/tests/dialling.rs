@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use hickory_resolver::proto::op::ResponseCode;
 use tokio::net::TcpListener;
-use verona_core::federation::reach::{Dialled, Pair, Reach, Unreachable};
+use verona_core::federation::reach::{Dialled, Pair, Reach, Target, Unreachable};
 use verona_xmpp::jid::Jid;
 
 use super::authority::Authority;
@@ -54,7 +54,7 @@ async fn world_with(zone: Zone, signing: Option<Arc<Signing>>, settings: Setting
 
 impl World {
     async fn dial(&self, remote: &str) -> Result<Dialled, Unreachable> {
-        self.network.dial(&pair(remote)).await
+        self.network.dial(&pair(remote), None).await
     }
 
     async fn dials(&self, remote: &str) -> Dialled {
@@ -267,7 +267,7 @@ async fn behind_a_resolver_that_keeps_signatures_back_nothing_is_signed() {
     let dns = Dns::from_keys(&[nameserver.address], Some(signing.keys())).expect("a resolver");
     let certificates = certificates(&scratch, "capulet.lit");
     let network = Network::asking(certificates, &Settings::default(), dns).expect("a network");
-    let Ok(dialled) = network.dial(&pair("montague.lit")).await else { panic!("it answers") };
+    let Ok(dialled) = network.dial(&pair("montague.lit"), None).await else { panic!("it answers") };
     assert!(!dialled.target.signed);
 }
 
@@ -285,6 +285,39 @@ async fn what_the_operator_says_goes_before_dns() {
     for domain in ["montague.lit", "bücher.example"] {
         let dialled = world.dials(domain).await;
         assert_eq!(dialled.target.address, open);
+    }
+}
+
+/// RFC 6120 §4.9.3.19.
+#[tokio::test]
+async fn where_a_server_sends_us_is_looked_for_like_a_domain_unless_there_is_a_port() {
+    let (_open, open) = listener("127.0.0.5").await;
+    let port = open.port();
+    let signing = Arc::new(Signing::new());
+    let zone = Zone::default()
+        .srv("_xmpp-server._tcp.other.lit", (0, port), "x.other.lit")
+        .a("x.other.lit", [127, 0, 0, 5])
+        .a("montague.lit", [127, 0, 0, 5]);
+    let world = world(zone, Some(signing)).await;
+    let dial =
+        async |elsewhere: &str| world.network.dial(&pair("montague.lit"), Some(elsewhere)).await;
+    for (elsewhere, host) in [
+        (" other.lit\n", "x.other.lit"),
+        (&format!("x.other.lit:{port}"), "x.other.lit"),
+        (&format!("127.0.0.5:{port}"), "127.0.0.5"),
+        // The same domain, at another port.
+        (&format!("montague.lit:{port}"), "montague.lit"),
+    ] {
+        let Ok(dialled) = dial(elsewhere).await else { panic!("{elsewhere} is not found") };
+        let Target { host: found, address, signed, .. } = dialled.target;
+        assert_eq!((found.as_str(), address), (host, open), "{elsewhere}");
+        assert!(!signed, "what proves the server is its domain's name alone");
+    }
+    for elsewhere in
+        ["", ":5269", "x.other.lit:", "x.other.lit:0", "x.other.lit:a", "::1:5", "no.lit"]
+    {
+        let Err(failed) = dial(elsewhere).await else { panic!("{elsewhere} is found") };
+        assert!(!failed.unknown, "the domain exists: {failed:?}");
     }
 }
 
