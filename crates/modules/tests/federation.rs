@@ -25,7 +25,7 @@ const NS_STANZAS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
 const JULIET: &str = "juliet@capulet.lit/balcony";
 const ROMEO: &str = "romeo@montague.lit/orchard";
 
-/// Conversations with characters at both domains, in which nothing hangs on who is quicker.
+/// Conversations with characters at both domains.
 const CONVERSATIONS: &[&str] = &[
     "addressing",
     "archive",
@@ -39,8 +39,12 @@ const CONVERSATIONS: &[&str] = &[
     "presence-directed",
     "presence-probe",
     "subscription",
+    "subscription-cancelled",
+    "subscription-denied",
+    "subscription-ended",
     "subscription-nobody",
     "subscription-offline",
+    "subscription-preapproval",
     "vcard",
 ];
 
