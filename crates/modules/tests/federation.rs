@@ -218,6 +218,23 @@ async fn senders_hear_what_became_of_their_stanzas() {
     assert!(failed.cause.contains("connection refused"), "{}", failed.cause);
 }
 
+/// The time of a message runs while a stream is being opened, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_does_not_wait_as_long_as_somebody_says_nothing() {
+    let world = world();
+    let terms = Terms { queue_secs: 1, ..Terms::default() };
+    world.capulet.server.federation.set_terms(terms);
+    world.roads.silence("montague.lit", true);
+    let mut juliet = online(&world, JULIET).await;
+    juliet.send(&message("romeo@montague.lit", "late")).await.expect("sent");
+    let error = next_message(&mut juliet).await;
+    assert_eq!((error.attr("id"), error.attr("type")), (Some("late"), Some("error")));
+    assert_eq!(condition(&error).as_deref(), Some("remote-server-timeout"), "{error:?}");
+    let route = world.capulet.server.federation.find("capulet.lit", "montague.lit");
+    let standing = route.expect("a route").standing();
+    assert!(standing.failed.is_none(), "the first try is not over: {standing:?}");
+}
+
 /// SECURITY §1: a flood towards one domain, and the silence of another, are nobody else's affair.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_domain_that_does_not_answer_delays_no_other() {

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 use verona_xmpp::error::{Condition, StanzaError};
 use verona_xmpp::stanza::{Kind, Stanza};
@@ -139,8 +140,7 @@ async fn attempt(server: &Arc<Server>, route: &Arc<Route>) {
     // What takes too long is dropped, with all that it holds.
     let copy = former.clone();
     let establishing: BoxFuture<'_, Attempt> = Box::pin(establish(server, &route.pair, former));
-    let limit = Duration::from_secs(ESTABLISH_SECS);
-    match timeout(limit, establishing).await {
+    match patiently(server, route, establishing).await {
         Ok(Ok(established)) => {
             let useful = Box::pin(session::run(server.clone(), established)).await;
             if useful || begun.elapsed() > Duration::from_secs(STREAM_SHORT_SECS) {
@@ -164,6 +164,21 @@ async fn attempt(server: &Arc<Server>, route: &Arc<Route>) {
             let condition = Condition::RemoteServerTimeout;
             let steps = vec!["the server takes too long to negotiate".to_owned()];
             failed(server, route, &Failure { condition, retry: true, steps });
+        }
+    }
+}
+
+/// Waits for a stream, if it comes in time. Meanwhile what waits for too long goes back.
+async fn patiently(
+    server: &Arc<Server>,
+    route: &Arc<Route>,
+    establishing: BoxFuture<'_, Attempt>,
+) -> Result<Attempt, Elapsed> {
+    let mut limited = Box::pin(timeout(Duration::from_secs(ESTABLISH_SECS), establishing));
+    loop {
+        match timeout(expiry(server, route), &mut limited).await {
+            Ok(outcome) => return outcome,
+            Err(_) => expire(server, route),
         }
     }
 }
