@@ -376,8 +376,8 @@ pub const STREAM_STRIKES_MAX: u8 = 3;
 pub const UNPROVEN_SECS: u64 = 10;
 
 /// Seconds for which this server tries to resume a stream of its own before what was sent on it is
-/// sent anew.
-pub const OURS_RESUMES_SECS: u64 = 30;
+/// sent anew: longer than a try may take that comes to nothing, since what is sent anew may come twice.
+pub const OURS_RESUMES_SECS: u64 = 120;
 
 /// Seconds for which a peer is waited for to resume a stream of its own on which we had sent something:
 /// it is at it at once, or not at all.
