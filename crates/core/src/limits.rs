@@ -122,6 +122,17 @@ impl Limits {
     pub fn between_servers(&self) -> verona_xml::Limits {
         verona_xml::Limits { element_bytes_max: self.server_stanza_bytes_max, ..self.after_login() }
     }
+
+    /// Seconds for which another server may owe an acknowledgement before the connection counts as
+    /// dead.
+    pub fn server_answer_secs(&self) -> u64 {
+        STREAM_ANSWER_SECS.min(self.unanswered_secs.into())
+    }
+
+    /// Seconds between two looks of a server stream after itself.
+    pub fn server_tick_secs(&self) -> u64 {
+        STREAM_TICK_SECS.min(self.server_answer_secs())
+    }
 }
 
 /// Seconds between two rounds of what modules do without being asked.
@@ -353,10 +364,10 @@ pub const STREAM_WINDOW_BYTES: usize = 512 * 1024;
 /// Bytes that are taken from a queue for one write.
 pub const STREAM_BATCH_BYTES: usize = 32 * 1024;
 
-/// Seconds between two looks of a server stream after itself.
+/// Seconds between two looks of a server stream after itself at most.
 pub const STREAM_TICK_SECS: u64 = 10;
 
-/// Seconds for which the peer may owe an acknowledgement before the connection counts as dead.
+/// Seconds for which another server may owe an acknowledgement at most.
 pub const STREAM_ANSWER_SECS: u64 = 30;
 
 /// Seconds for which a stream that is closed waits for the peer's end of it.

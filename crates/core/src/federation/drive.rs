@@ -13,7 +13,7 @@ use verona_xmpp::stanza::{Kind, Stanza};
 
 use crate::federation::queue::Entry;
 use crate::federation::route::Route;
-use crate::federation::session;
+use crate::federation::session::{self, Worth};
 use crate::federation::standing::{Failed, Lost};
 use crate::limits::{ESTABLISH_SECS, STREAM_SHORT_SECS};
 use crate::server::Server;
@@ -142,14 +142,16 @@ async fn attempt(server: &Arc<Server>, route: &Arc<Route>) {
     let establishing: BoxFuture<'_, Attempt> = Box::pin(establish(server, &route.pair, former));
     match patiently(server, route, establishing).await {
         Ok(Ok(established)) => {
-            let useful = Box::pin(session::run(server.clone(), established)).await;
-            if useful || begun.elapsed() > Duration::from_secs(STREAM_SHORT_SECS) {
-                route.served();
-            } else {
-                let condition = Condition::RemoteServerTimeout;
-                let steps = vec!["the stream ended as soon as it stood".to_owned()];
-                failed(server, route, &Failure { condition, retry: true, steps });
-            }
+            let worth = Box::pin(session::run(server.clone(), established)).await;
+            let is_short = begun.elapsed() <= Duration::from_secs(STREAM_SHORT_SECS);
+            let cause = match worth {
+                Worth::Unanswered => "it negotiates and then does not answer",
+                Worth::None if is_short => "the stream ended as soon as it stood",
+                _ => return route.served(),
+            };
+            let condition = Condition::RemoteServerTimeout;
+            let steps = vec![cause.to_owned()];
+            failed(server, route, &Failure { condition, retry: true, steps });
         }
         Ok(Err((failure, former))) => {
             if let (Some(managed), Some(until)) = (former, until) {

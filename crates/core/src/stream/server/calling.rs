@@ -197,6 +197,9 @@ async fn fail(open: Open, pair: &Pair, mut steps: Vec<String>, end: End) -> Fail
     steps.push(match &end {
         End::Gone => "the connection broke".to_owned(),
         End::Closed => "the server closed the stream".to_owned(),
+        End::Error(error) if error.condition == StreamCondition::ConnectionTimeout => {
+            "the server does not answer".to_owned()
+        }
         End::Error(error) => format!("the stream made no sense: {error}"),
         End::Refused(error) => {
             if matches!(error.condition, StreamCondition::HostUnknown | StreamCondition::HostGone) {
