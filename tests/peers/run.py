@@ -209,6 +209,31 @@ async def renewed(rig, first, second):
     await steps.chat(romeo, juliet)
 
 
+async def bidi(rig, first, second):
+    """XEP-0288: both directions flow over one connection, whoever has opened it."""
+    for caller in ("romeo", "juliet"):
+        one, other = await rig.start(first, strict=True), await rig.start(second, strict=True)
+        romeo, juliet = await steps.both_in(one, other)
+        speaker, listener = (romeo, juliet) if caller == "romeo" else (juliet, romeo)
+        speaker.say(listener.boundjid.bare, "speak")
+        await listener.hears("message", speaker.boundjid.bare, "speak")
+        await steps.know_each_other(romeo, juliet)
+        await steps.chat(romeo, juliet)
+        await steps.ask(romeo, juliet, one, other)
+        opened = steps.connections(one, other)
+        expected = other.s2s if caller == "romeo" else one.s2s
+        if opened != [expected]:
+            raise Failure(f"{caller} spoke first, and connections are to {opened}, not [{expected}]")
+        standing = one.status(other.domain)
+        if (standing["state"], standing["inbound"]) != ("connected", int(caller == "juliet")):
+            raise Failure(f"{caller} spoke first: {standing}")
+        established = one.text().count(" stream established ")
+        if established != int(caller == "romeo"):
+            raise Failure(f"{caller} spoke first, and {one.name} opened {established} streams")
+        for server in (one, other):
+            server.kill()
+
+
 PARTS = {
     "external": external,
     "dialback": dialback,
@@ -219,10 +244,12 @@ PARTS = {
     "silent": silent,
     "mute": mute,
     "renewed": renewed,
+    "bidi": bidi,
 }
 # What a partner cannot do is left out, with the reason.
 UNABLE = {
     ("ejabberd", "direct"): "ejabberd 23.01 takes direct TLS but does not call by it",
+    ("ejabberd", "bidi"): "ejabberd 23.01 does not have XEP-0288",
     # What does not hang on who the partner is is tried once.
     ("ejabberd", "silent"): "tried with prosody",
     ("ejabberd", "mute"): "tried with prosody",
