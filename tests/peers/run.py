@@ -234,6 +234,39 @@ async def bidi(rig, first, second):
             server.kill()
 
 
+async def gone(rig, first, second):
+    """A user in a room of the partner goes with the server: in order, or found out by an error."""
+    one, other = await rig.start(first), await rig.start(second)
+    romeo, juliet = await steps.both_in(one, other)
+    nurse = await steps.enter(one, "nurse")
+    room = f"garden@{other.rooms}.{other.domain}"
+    await steps.open_room(juliet, room)
+    for person, nick in ((romeo, "romeo"), (nurse, "nurse")):
+        await steps.join(person, room, nick)
+        await juliet.sees("available", f"{room}/{nick}")
+    # The nurse has no session that waits for her: she leaves with the server.
+    await asyncio.to_thread(one.stop)
+    await juliet.sees("unavailable", f"{room}/nurse")
+    # Romeo's waits, also for a server that starts anew; this one does not.
+    juliet.say(room, "art thou there?", "groupchat")
+    await juliet.sees("unavailable", f"{room}/romeo", within=60)
+    await asyncio.to_thread(one.start)
+    for person in (romeo, nurse):
+        person.abort()
+    tybalt = await steps.enter(one, "tybalt")
+    # A partner that could not reach us may wait a while before it tries again.
+    for _ in range(10):
+        try:
+            await steps.join(tybalt, room, "tybalt", within=4)
+        except Failure:
+            continue
+        break
+    juliet.heard.clear()
+    one.kill()
+    juliet.say(room, "and thou?", "groupchat")
+    await juliet.sees("unavailable", f"{room}/tybalt", within=60)
+
+
 PARTS = {
     "external": external,
     "dialback": dialback,
@@ -245,6 +278,7 @@ PARTS = {
     "mute": mute,
     "renewed": renewed,
     "bidi": bidi,
+    "gone": gone,
 }
 # What a partner cannot do is left out, with the reason.
 UNABLE = {
