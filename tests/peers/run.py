@@ -267,6 +267,26 @@ async def gone(rig, first, second):
     await juliet.sees("unavailable", f"{room}/tybalt", within=60)
 
 
+async def certificates(rig, first, second):
+    """A caller with a certificate of a wrong kind is not offered EXTERNAL, with a right one it is."""
+    one = await rig.start(first)
+    # RFC 6120 §13.7.1.4: otherName SRVName and XmppAddr.
+    service, address = "otherName:1.3.6.1.5.5.7.8.7;IA5STRING", "otherName:1.3.6.1.5.5.7.8.5;UTF8"
+    for number, (kind, name, right) in enumerate((
+            ("valid", "caller.lit", True), ("valid", f"{service}:_xmpp-server.caller.lit", True),
+            ("valid", f"{address}:caller.lit", True), ("valid", "*.caller.lit", False),
+            ("valid", "other.lit", False), ("valid", f"{service}:_xmpp-client.caller.lit", False),
+            ("valid", f"{address}:romeo@caller.lit", False), ("common", "caller.lit", False),
+            ("expired", "caller.lit", False), ("early", "caller.lit", False),
+            ("mail", "caller.lit", False), ("own", "caller.lit", False))):
+        certs = rig.authority.issue(rig.folder / f"caller-{number}", [name], kind)
+        stranger = Stranger(one.s2s, "caller.lit", one.domain)
+        features = await asyncio.to_thread(stranger.encrypt, certs)
+        if ("EXTERNAL" in features) != right:
+            raise Failure(f"{kind} for {name}: {features}")
+        stranger.close()
+
+
 PARTS = {
     "external": external,
     "dialback": dialback,
@@ -279,6 +299,7 @@ PARTS = {
     "renewed": renewed,
     "bidi": bidi,
     "gone": gone,
+    "certificates": certificates,
 }
 # What a partner cannot do is left out, with the reason.
 UNABLE = {
@@ -287,6 +308,7 @@ UNABLE = {
     # What does not hang on who the partner is is tried once.
     ("ejabberd", "silent"): "tried with prosody",
     ("ejabberd", "mute"): "tried with prosody",
+    ("ejabberd", "certificates"): "tried with prosody",
 }
 
 
