@@ -287,6 +287,36 @@ async def certificates(rig, first, second):
         stranger.close()
 
 
+async def flood(rig, first, second):
+    """One domain sends as much as it can; nobody of another domain waits for that."""
+    one = await rig.start(first, settings={"limits": ""})
+    other = await rig.start(second)
+    romeo, juliet = await steps.both_in(one, other)
+    await steps.chat(romeo, juliet)
+    await one.make("paris")
+    calm = await steps.slowest_ping(romeo, juliet, seconds=3)
+    certs = rig.authority.issue(rig.folder / "flood", ["flood.lit"])
+    rig.names.server("flood.lit", "127.0.0.1", 9)
+    before = steps.memory(one)
+    floods = [Stranger(one.s2s, "flood.lit", one.domain) for _ in range(4)]
+    for stranger in floods:
+        await asyncio.to_thread(stranger.authenticate, certs)
+    stop = threading.Event()
+    works = [asyncio.create_task(asyncio.to_thread(steps.pour, stranger, one.domain, stop))
+             for stranger in floods]
+    slowest = await steps.slowest_ping(romeo, juliet, seconds=8)
+    await steps.chat(romeo, juliet)
+    stop.set()
+    poured = sum(await asyncio.gather(*works))
+    grown = steps.memory(one) - before
+    print(f"    {poured // 1024} KiB poured, {grown} MiB more memory; the slowest ping took {slowest:.2f} s"
+          f", without the flood {calm:.2f} s", flush=True)
+    if slowest > 2:
+        raise Failure(f"a ping of another domain took {slowest:.1f} s, {calm:.1f} s without the flood")
+    if poured < 1024 * 1024 or grown > 64:
+        raise Failure(f"{poured} bytes were poured, {one.name} has grown by {grown} MiB")
+
+
 PARTS = {
     "external": external,
     "dialback": dialback,
@@ -300,6 +330,7 @@ PARTS = {
     "bidi": bidi,
     "gone": gone,
     "certificates": certificates,
+    "flood": flood,
 }
 # What a partner cannot do is left out, with the reason.
 UNABLE = {
@@ -309,6 +340,7 @@ UNABLE = {
     ("ejabberd", "silent"): "tried with prosody",
     ("ejabberd", "mute"): "tried with prosody",
     ("ejabberd", "certificates"): "tried with prosody",
+    ("ejabberd", "flood"): "tried with prosody",
 }
 
 
