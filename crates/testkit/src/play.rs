@@ -239,9 +239,10 @@ impl<'a, P: Place> Stage<'a, P> {
         self.send(who, &presence).await?;
         // RFC 6121 §4.2.2: the resource receives its own presence. Whether it does is for a script
         // about presence to say; here it is only taken away.
-        let full = self.script.cast[who].address.full();
+        let address = &self.script.cast[who].address;
+        let (full, elsewhere) = (address.full(), self.place.elsewhere(address));
         let client = self.client(who)?;
-        client.round_trip().await.map_err(|trouble| trouble.to_string())?;
+        round_trips(client, elsewhere).await.map_err(|trouble| trouble.to_string())?;
         client.take(|node| node.is("presence", NS_CLIENT) && node.attr("from") == Some(&full));
         Ok(())
     }
@@ -408,7 +409,7 @@ impl<'a, P: Place> Stage<'a, P> {
 
 /// A round trip to the own server and to others, to these twice: what one brought to light may have
 /// been answered, and the answer may have had an effect there.
-async fn round_trips(client: &mut Client, elsewhere: &[&str]) -> Result<(), Trouble> {
+pub(crate) async fn round_trips(client: &mut Client, elsewhere: &[&str]) -> Result<(), Trouble> {
     client.round_trip().await?;
     for domain in elsewhere.iter().chain(elsewhere) {
         client.round_trip_to(domain).await?;
