@@ -24,9 +24,10 @@ class Authority:
                 "keyUsage=critical,keyCertSign,cRLSign")
 
     def issue(self, folder, domains, kind="valid"):
-        """Writes fullchain.pem and privkey.pem for domains, or names of other kinds as openssl has them;
-        `kind` is valid, brief (for one more day), expired, early (valid from next year), common (the first
-        domain is its CN and nothing else), mail (for nothing but e-mail) or own (signed by itself)."""
+        """Writes fullchain.pem and privkey.pem for domains, or names of other kinds as openssl has
+        them; `kind` is valid, brief (for one more day), expired, early (valid from next year), common
+        (the first domain is its CN and nothing else), mail (for nothing but e-mail) or own (signed by
+        itself)."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         key, chain, request = (folder / name for name in ("privkey.pem", "fullchain.pem", "csr.pem"))

@@ -309,8 +309,8 @@ async def flood(rig, first, second):
     stop.set()
     poured = sum(await asyncio.gather(*works))
     grown = steps.memory(one) - before
-    print(f"    {poured // 1024} KiB poured, {grown} MiB more memory; the slowest ping took {slowest:.2f} s"
-          f", without the flood {calm:.2f} s", flush=True)
+    print(f"    {poured // 1024} KiB poured, {grown} MiB more memory; the slowest ping took "
+          f"{slowest:.2f} s, without the flood {calm:.2f} s", flush=True)
     if slowest > 2:
         raise Failure(f"a ping of another domain took {slowest:.1f} s, {calm:.1f} s without the flood")
     if poured < 1024 * 1024 or grown > 64:

@@ -189,7 +189,7 @@ filter = "{os.environ.get("VERONA_LOG", "info")}"
             if cause in told and any(cause in line for line in logged):
                 return
             if time.monotonic() > end:
-                raise RuntimeError(f"{cause!r} is not the cause, but {told!r}, in the log {logged[-3:]}")
+                raise RuntimeError(f"{cause!r} is not the cause: {told!r}, in the log {logged[-3:]}")
             await asyncio.sleep(0.3)
 
 

@@ -167,11 +167,13 @@ def memory(server):
 
 
 def pour(stranger, domain, stop):
-    """Sends without end, to nobody, to somebody who is away and to the server; gives the number of bytes."""
+    """Sends without end, to nobody, to somebody who is away and to the server; gives the number of
+    bytes."""
     body = f"<body>{'flood ' * 100}</body>"
     texts = [f"<message from='a@flood.lit' to='{to}@{domain}' type='chat'>{body}</message>"
              for to in ("nobody", "paris")]
-    texts.append(f"<iq from='a@flood.lit' to='{domain}' type='get' id='f'><ping xmlns='urn:xmpp:ping'/></iq>")
+    ping = "<ping xmlns='urn:xmpp:ping'/>"
+    texts.append(f"<iq from='a@flood.lit' to='{domain}' type='get' id='f'>{ping}</iq>")
     text = "".join(texts * 10).encode()
     poured = 0
     # One that is held up must not hang.
