@@ -390,9 +390,10 @@ pub const UNPROVEN_SECS: u64 = 10;
 /// sent anew: longer than a try may take that comes to nothing, since what is sent anew may come twice.
 pub const OURS_RESUMES_SECS: u64 = 120;
 
-/// Seconds for which a peer is waited for to resume a stream of its own on which we had sent something:
-/// it is at it at once, or not at all.
-pub const THEIRS_RESUMES_SECS: u64 = 3;
+/// Seconds for which a peer is waited for to resume a stream of its own on which we had sent something.
+/// Over a line that says nothing it may find out a look later than we do, and what is sent anew before it
+/// comes may come twice.
+pub const THEIRS_RESUMES_SECS: u64 = 15;
 
 /// How long opening a stream to another server may take in all: records, connections, TLS, dialback.
 pub const ESTABLISH_SECS: u64 = 90;
