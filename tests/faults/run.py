@@ -1,5 +1,5 @@
 """What goes wrong around a server that runs: peers that are gone without a word or frozen, a reader
-that stalls, a clock that steps, a disk that is slow or full.
+that stalls, a clock that steps, no descriptors, a disk that is slow or full.
 
 It plays in a network and with mounts of its own, which only this process and those it starts can see
 and which go with them, so that packets can be lost and a disk can be full there.
@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from archive import Archive  # noqa: E402
 from calls import Traced  # noqa: E402
 from managed import PASSWORD  # noqa: E402
 from people import Failure, Person  # noqa: E402
-from server import DOMAIN, Verona  # noqa: E402
+from server import DOMAIN, HOST, Verona  # noqa: E402
 from stream import Gone, Refused, Stream  # noqa: E402
 
 INSIDE = "VERONA_FAULTS_INSIDE"
@@ -38,6 +39,13 @@ class Impatient(Verona):
     """A server that soon takes who does not answer for gone."""
 
     limits = f"unanswered_secs = {UNANSWERED}\n"
+
+
+class Crowded(Verona):
+    """A server that may have few files and connections open."""
+
+    def command(self):
+        return ["prlimit", "--nofile=64:64", *super().command()]
 
 
 class Dreaming(Verona):
@@ -194,6 +202,34 @@ def a_clock_that_steps_changes_no_order_and_ends_nothing(folder):
         server.kill()
 
 
+def who_comes_when_there_are_no_descriptors_is_turned_away(folder):
+    server = Crowded(folder, plain=True)
+    server.start()
+    try:
+        romeo, juliet = (Person(server, name) for name in ("romeo", "juliet"))
+        romeo.enter()
+        held = [socket.create_connection((HOST, server.port), timeout=10) for _ in range(120)]
+        # All that are more than it can have are closed, long before it is tired of silent ones.
+        time.sleep(3)
+        closed = sum(is_closed(connection) for connection in held)
+        if not 40 <= closed < 120:
+            raise Failure(f"{closed} of {len(held)} connections were closed")
+        romeo.settle(patience=5)
+        spent = processor_seconds(server)
+        time.sleep(2)
+        spent = processor_seconds(server) - spent
+        if spent > 0.2:
+            raise Failure(f"it was busy for {spent:.2f} of 2 seconds")
+        for connection in held:
+            connection.close()
+        wait_for(lambda: not is_turned_away(server), 10, "there is room again")
+        juliet.enter()
+        text = romeo.say("juliet")
+        juliet.hear(text)
+    finally:
+        server.kill()
+
+
 def a_slow_disk_delays_acknowledgements_and_nothing_else(folder):
     server = Traced(folder, [], plain=True)
     server.start()
@@ -282,6 +318,28 @@ def a_full_disk_refuses_what_is_kept_and_is_well_with_space(folder):
         run("umount", data)
 
 
+def is_closed(connection):
+    """Whether the server has closed a connection without having been asked."""
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def is_turned_away(server):
+    with socket.create_connection((HOST, server.port), timeout=5) as connection:
+        time.sleep(0.5)
+        return is_closed(connection)
+
+
+def processor_seconds(server):
+    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def lose_packets_to(address):
     run("ip", "rule", "add", "pref", "10", "to", address, "blackhole")
 
@@ -343,6 +401,7 @@ def main():
     ]
     with_own = [
         a_clock_that_steps_changes_no_order_and_ends_nothing,
+        who_comes_when_there_are_no_descriptors_is_turned_away,
         a_slow_disk_delays_acknowledgements_and_nothing_else,
         a_full_disk_refuses_what_is_kept_and_is_well_with_space,
     ]

@@ -25,6 +25,9 @@ pub struct HostSettings {
     pub registration: Registration,
     /// Iterations of the salted hash for new passwords.
     pub password_iterations: u32,
+    /// Where clients should come back to resume a session, as `domain:port` (XEP-0198 §5); None: to
+    /// wherever they find the domain.
+    pub resume_at: Option<String>,
 }
 
 /// A service that belongs to a host and has an address of its own.

@@ -112,7 +112,7 @@ fn message(
         // XEP-0160 §3: past the quota the sender hears that it was not kept.
         trail.bounce(
             passage.stanza,
-            &StanzaError::new(Condition::ResourceConstraint).text("too many offline messages"),
+            &StanzaError::new(Condition::ServiceUnavailable).text("too many offline messages"),
         );
         return Need::Nothing;
     }

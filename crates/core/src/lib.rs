@@ -19,6 +19,8 @@ pub mod link;
 pub mod login;
 pub mod mailbox;
 mod outbound;
+pub mod pressure;
+mod relief;
 pub mod restart;
 
 pub mod own;

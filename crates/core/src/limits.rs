@@ -40,6 +40,8 @@ pub struct Limits {
     pub rate_burst_bytes: u64,
     /// Stanzas per second that a session may send over time.
     pub rate_stanzas_per_sec: u64,
+    /// Distinct addresses that a session may send to in a minute (RFC 6120 §13.12).
+    pub recipients_per_minute: usize,
     /// Failed logins on one connection before it is closed (RFC 6120 §6.4.5).
     pub failed_logins_per_connection: u32,
     /// Failed logins from one address before answers are delayed.
@@ -60,6 +62,8 @@ pub struct Limits {
     /// without any answer, before its connection counts as lost. With the time until somebody looks,
     /// a dead one is found within 90 s.
     pub unanswered_secs: u32,
+    /// Bytes of memory that the process may use; 0: a share of what it has been given.
+    pub memory_bytes_max: u64,
 }
 
 impl Default for Limits {
@@ -82,6 +86,8 @@ impl Default for Limits {
             rate_bytes_per_sec: 64 * 1024,
             rate_burst_bytes: 512 * 1024,
             rate_stanzas_per_sec: 200,
+            // As many as a roster has entries: a client may ask each of them something.
+            recipients_per_minute: ROSTER_ITEMS_MAX,
             failed_logins_per_connection: 5,
             failed_logins_per_address: 20,
             failed_logins_window_secs: 600,
@@ -91,6 +97,7 @@ impl Default for Limits {
             resources_per_account: 20,
             idle_probe_secs: 300,
             unanswered_secs: 75,
+            memory_bytes_max: 0,
         }
     }
 }
@@ -163,6 +170,12 @@ pub const ANSWERS_BYTES_MAX: usize = 16 * 1024;
 /// How long a paused source waits for a reader that makes no progress before the reader is
 /// detached.
 pub const SLOW_READER_SECS: u64 = 30;
+
+/// Sessions that are ended at a time when memory runs short; a second later it is looked again.
+pub const RELIEF_SESSIONS_MAX: usize = 64;
+
+/// Bytes that wait for a session before it is ended for that: with less nobody is helped.
+pub const RELIEF_BYTES_MIN: usize = 64 * 1024;
 
 /// How long a closing stream may take to write its last bytes.
 pub const CLOSE_SECS: u64 = 5;

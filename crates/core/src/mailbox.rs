@@ -244,6 +244,13 @@ impl Mailbox {
         inner.state == State::Asleep && inner.is_full_asleep()
     }
 
+    /// Bytes that wait.
+    pub fn waiting_bytes(&self) -> usize {
+        let inner = self.inner.lock();
+        let held = inner.held.as_ref().map_or(0, |held| held.size().1);
+        inner.waiting.len().saturating_add(held)
+    }
+
     /// For the owner: keeps what arrives until somebody takes over, up to a bound.
     pub fn fall_asleep(&self) {
         let mut inner = self.inner.lock();

@@ -43,7 +43,7 @@ impl Server {
             need = self.meet(need, &mut trail).await;
             while matches!(need, Need::Nothing) {
                 let Some(stanza) = trail.sends.pop_front() else { break };
-                need = self.route(stanza, &mut trail);
+                need = self.route_contained(stanza, &mut trail);
             }
             if let Some(link) = trail.crowded.take() {
                 wait_for_reader(&link).await;
@@ -52,6 +52,18 @@ impl Server {
                 return trail.kept;
             }
         }
+    }
+
+    /// Routes a stanza whose sender does not wait for it any more, so that nobody else would catch a
+    /// panic in a module: it costs this stanza, and nothing that is on the trail.
+    fn route_contained(self: &Arc<Self>, stanza: Stanza, trail: &mut Trail) -> Need {
+        let back = stanza.clone();
+        let routed = std::panic::AssertUnwindSafe(|| self.route(stanza, trail));
+        std::panic::catch_unwind(routed).unwrap_or_else(|_| {
+            tell_panic(trail.origin.as_deref(), "a module panicked while watching a stanza");
+            trail.bounce(&back, &StanzaError::new(Condition::InternalServerError));
+            Need::Nothing
+        })
     }
 
     /// Meets a need; what is needed next, if anything, comes before other stanzas.
@@ -210,15 +222,19 @@ async fn contained(answer: Answer, origin: Option<&Link>) -> IqResult {
     match std::panic::AssertUnwindSafe(answer).catch_unwind().await {
         Ok(result) => result,
         Err(_) => {
-            // A request of another server or of ours has no stream here.
-            let (stream, account) = match origin {
-                Some(link) => (link.stream(), link.account()),
-                None => (Box::default(), ""),
-            };
-            tracing::error!(%stream, account, "a module panicked while answering a request");
+            tell_panic(origin, "a module panicked while answering a request");
             Err(StanzaError::new(Condition::InternalServerError))
         }
     }
+}
+
+fn tell_panic(origin: Option<&Link>, what: &str) {
+    // A stanza of another server or of ours has no stream here.
+    let (stream, account) = match origin {
+        Some(link) => (link.stream(), link.account()),
+        None => (Box::default(), ""),
+    };
+    tracing::error!(%stream, account, "{what}");
 }
 
 /// The stanza that answers a request (RFC 6120 §8.2.3).

@@ -37,6 +37,7 @@ use crate::limits::Limits;
 use crate::link::Link;
 use crate::login::guard::LoginGuard;
 use crate::login::hashing::Hashing;
+use crate::pressure::Pressure;
 use crate::questions::Questions;
 use crate::sleepers::{Alarm, Sleepers};
 use crate::stanza_id::StanzaIds;
@@ -80,6 +81,8 @@ pub struct Server {
     pub known_features: KnownFeatures,
     /// External components (XEP-0114).
     pub components: Components,
+    /// Whether memory is short.
+    pub pressure: Pressure,
     hosts: ArcSwap<Hosts>,
     policy: ArcSwap<Policy>,
 }
@@ -122,6 +125,7 @@ impl Server {
             streams: Arc::new(ServerStreams::new(&identity.secret)),
             known_features: KnownFeatures::default(),
             components: Components::default(),
+            pressure: Pressure::default(),
             hosts: ArcSwap::from_pointee(hosts.collect()),
             policy: ArcSwap::from_pointee(policy),
         })

@@ -1,5 +1,6 @@
 //! The list of all modules, in the order in which they act within a phase.
 
+use serde_json::Value;
 use verona_core::hooks::module::{Module, install};
 use verona_core::hooks::{
     ConfigError, HostSettings, Key, NoSections, Registry, Sections, Settings,
@@ -42,6 +43,8 @@ pub struct Section {
     pub name: &'static str,
     /// Its keys.
     pub keys: &'static [Key],
+    /// What they are when the file does not say, as an object.
+    pub defaults: fn() -> Value,
 }
 
 /// Makes what concerns all modules from the one list.
@@ -54,6 +57,10 @@ macro_rules! modules {
         pub const SECTIONS: &[Section] = &[$(Section {
             name: <$module as Module>::MANIFEST.name,
             keys: <<$module as Module>::Config as Settings>::KEYS,
+            // Plain data can always be written.
+            defaults: || {
+                serde_json::to_value(<$module as Module>::Config::default()).unwrap_or_default()
+            },
         }),+];
 
         /// Makes a host with all modules, as their sections of the config want them.
@@ -132,6 +139,7 @@ mod tests {
                 let refused = configured(settings("capulet.lit"), &tables).err().unwrap();
                 assert!(!refused.contains("unknown"), "{refused}");
                 assert!(!key.doc.is_empty());
+                assert!((section.defaults)().get(key.name).is_some(), "{}", key.name);
             }
             let other = format!("[modules.{}]\nno_such_key = 1", section.name);
             let tables = Tables::read(&other).unwrap();

@@ -1,11 +1,18 @@
 //! What sessions do when something is not as it should be: the store fails, the client is silent.
 
-use verona_core::server::{Identity, Policy, Server};
+use verona_core::hooks::{
+    ConfigError, Direction, Hooks, HostSettings, Manifest, Module, NoSections, Passage, Phase,
+    Registry, Target, module,
+};
+use verona_core::limits::{
+    OFFLINE_MESSAGES_MAX, PENDING_REQUESTS_MAX, PRIVATE_BYTES_MAX, VCARD_BYTES_MAX,
+};
+use verona_core::server::{Host, Identity, Policy, Server};
 use verona_modules::install;
 use verona_testkit::address::Address;
 use verona_testkit::client::Client;
 use verona_testkit::memory::{Memory, settings};
-use verona_testkit::node::NS_CLIENT;
+use verona_testkit::node::{NS_CLIENT, NS_STREAM, Node};
 use verona_testkit::place::Place;
 use verona_testkit::script::Setup;
 use verona_testkit::wire::PATIENCE;
@@ -22,6 +29,88 @@ async fn session(place: &Memory, who: &Address) -> Client {
     let mut client = Client::connect(link, who, PATIENCE).await.expect("a stream");
     client.log_in(PASSWORD).await.expect("logged in");
     client
+}
+
+const NS_FRAGILE: &str = "urn:x:fragile";
+
+/// A module with an error in each of its rooms.
+struct Fragile;
+
+impl Module for Fragile {
+    const MANIFEST: Manifest = Manifest { name: "fragile", ..Manifest::EMPTY };
+
+    type Config = ();
+
+    fn new(_: (), _: &HostSettings) -> Result<Self, ConfigError> {
+        Ok(Self)
+    }
+
+    fn hooks(on: &mut Hooks<'_, Self>) {
+        on.iq_get(Target::Host, NS_FRAGILE, "query", |_, _| async { panic!("while answering") });
+        on.message(Direction::Outbound, Phase::Stamp, |_, passage| break_at(passage, "out"));
+        on.message(Direction::Inbound, Phase::Stamp, |_, passage| break_at(passage, "in"));
+        on.nonza(NS_FRAGILE, "nonza", |_, _| panic!("while hearing"));
+        on.change(|_, change| {
+            assert!(change.presence.child("change", NS_FRAGILE).is_none(), "while told");
+        });
+    }
+}
+
+fn break_at(passage: &Passage<'_>, place: &str) {
+    assert!(passage.stanza.child(place, NS_FRAGILE).is_none(), "while watching");
+}
+
+/// SECURITY §5: a panic costs its stanza; who has sent it is told, and all else goes on.
+#[tokio::test]
+async fn a_panic_in_a_module_costs_one_stanza() {
+    let place = Memory::configured(Setup::default(), |settings, _| {
+        let mut registry = Registry::default();
+        let made = module::install::<Fragile, _>(&NoSections, &settings, &mut registry);
+        made.map_err(|error| error.message)?;
+        Ok(Host::new(settings, registry))
+    });
+    let place = place.expect("made");
+    let [juliet, romeo, nurse] =
+        ["juliet@capulet.lit/balcony", "romeo@montague.lit/orchard", "nurse@capulet.lit/hall"]
+            .map(|jid| Address::parse(jid).expect("an address"));
+    let mut reader = session(&place, &romeo).await;
+    let mut client = session(&place, &juliet).await;
+    // She is not in memory: her account has to be loaded first.
+    place.account(&nurse, PASSWORD).await.expect("made");
+    let message = |to: &Address, at: &str| {
+        let (to, payload) = (to.full(), format!("<{at} xmlns='{NS_FRAGILE}'/>"));
+        format!("<message to='{to}' type='chat' id='{at}'><body>O</body>{payload}</message>")
+    };
+    let ask = format!("<iq type='get' id='iq' to='capulet.lit'><query xmlns='{NS_FRAGILE}'/></iq>");
+    for stanza in [ask, message(&romeo, "out"), message(&romeo, "in"), message(&nurse, "in")] {
+        client.send(&stanza).await.expect("sent");
+        let error = client.element("that it failed").await.expect("told");
+        let reason = error.child("error", NS_CLIENT).expect("a reason");
+        assert!(reason.child("internal-server-error", NS_STANZAS).is_some(), "{stanza}: {error:?}");
+    }
+    client.send(&format!("<nonza xmlns='{NS_FRAGILE}'/>")).await.expect("sent");
+    assert!(client.round_trip().await.expect("answered"), "the session lives");
+    client.send(&message(&romeo, "well")).await.expect("sent");
+    let heard = reader.element("the next message").await.expect("it comes");
+    assert_eq!(heard.attr("id"), Some("well"));
+
+    // Where what waits is given out first, no stanza is in hand: the stream ends, and in order.
+    client.send(&message(&nurse, "well")).await.expect("sent");
+    client.round_trip().await.expect("answered");
+    let mut breaks = session(&place, &nurse).await;
+    breaks
+        .send(&format!("<presence><change xmlns='{NS_FRAGILE}'/></presence>"))
+        .await
+        .expect("sent");
+    let error = breaks.find("why it ends", |node| node.is("error", NS_STREAM)).await.expect("told");
+    assert!(error.children().any(|child| child.name == "internal-server-error"), "{error:?}");
+    let account = place.server.directory.loaded("nurse@capulet.lit").expect("it is there");
+    let gone = async {
+        while !account.turn().resources.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("nothing is left of the session");
 }
 
 /// SECURITY §3, G3.
@@ -52,6 +141,132 @@ async fn a_message_that_no_log_could_keep_comes_back_once() {
     }
     client.round_trip().await.expect("answered");
     assert_eq!(client.inbox().count(), 0, "and nothing more");
+}
+
+/// XEP-0160 §2: what does not wait any more goes back, and the rest is there.
+#[tokio::test]
+async fn who_is_away_for_long_is_sent_no_more_than_may_wait() {
+    let place = Memory::configured(Setup::default(), install::configured).expect("made");
+    let [juliet, romeo] = ["juliet@capulet.lit/balcony", "romeo@montague.lit/orchard"]
+        .map(|jid| Address::parse(jid).expect("an address"));
+    place.account(&juliet, PASSWORD).await.expect("made");
+    let mut sender = session(&place, &romeo).await;
+    for number in 0..=OFFLINE_MESSAGES_MAX {
+        let message = format!(
+            "<message to='juliet@capulet.lit' type='chat' id='m{number}'><body>O</body></message>"
+        );
+        sender.send(&message).await.expect("sent");
+    }
+    sender.round_trip().await.expect("answered");
+    let returned: Vec<_> = sender.inbox().collect();
+    let last = format!("m{OFFLINE_MESSAGES_MAX}");
+    assert_eq!(returned.len(), 1);
+    assert_eq!(returned[0].attr("id"), Some(last.as_str()));
+    let error = returned[0].child("error", NS_CLIENT).expect("a reason");
+    assert!(error.child("service-unavailable", NS_STANZAS).is_some(), "{error:?}");
+
+    let mut reader = session(&place, &juliet).await;
+    reader.send("<presence/>").await.expect("sent");
+    reader.round_trip().await.expect("answered");
+    let waited = reader.inbox().filter(|node| node.child("body", NS_CLIENT).is_some()).count();
+    assert_eq!(u64::try_from(waited), Ok(OFFLINE_MESSAGES_MAX));
+}
+
+/// RFC 6121 §3.1.3: who is asked by crowds is not told of all of them, and none hears that.
+#[tokio::test]
+async fn requests_of_a_crowd_wait_up_to_a_bound() {
+    let place = Memory::configured(Setup::default(), install::configured).expect("made");
+    let juliet = Address::parse("juliet@capulet.lit/balcony").expect("an address");
+    place.account(&juliet, PASSWORD).await.expect("made");
+    for number in 0..PENDING_REQUESTS_MAX + 5 {
+        let suitor = Address::parse(&format!("suitor{number}@montague.lit/x")).expect("an address");
+        let mut suitor = session(&place, &suitor).await;
+        suitor.send("<presence to='juliet@capulet.lit' type='subscribe'/>").await.expect("sent");
+        suitor.round_trip().await.expect("answered");
+        assert_eq!(suitor.inbox().filter(|node| node.attr("type") == Some("error")).count(), 0);
+    }
+    let mut asked = session(&place, &juliet).await;
+    asked.send("<presence/>").await.expect("sent");
+    asked.round_trip().await.expect("answered");
+    let requests = asked.inbox().filter(|node| node.attr("type") == Some("subscribe"));
+    assert_eq!(requests.count(), PENDING_REQUESTS_MAX);
+}
+
+/// SECURITY §4: the session with the longest queue ends, nobody else, and nobody new is let in.
+#[tokio::test]
+async fn who_does_not_read_is_the_first_to_go_when_memory_is_short() {
+    let place = Memory::configured(Setup::default(), install::configured).expect("made");
+    let [juliet, romeo] = ["juliet@capulet.lit/balcony", "romeo@montague.lit/orchard"]
+        .map(|jid| Address::parse(jid).expect("an address"));
+    let mut reader = session(&place, &juliet).await;
+    let mut sender = session(&place, &romeo).await;
+    let long = "O".repeat(20_000);
+    for _ in 0..30 {
+        let message = format!("<message to='{}'><body>{long}</body></message>", juliet.full());
+        sender.send(&message).await.expect("sent");
+    }
+    sender.round_trip().await.expect("answered");
+    assert_eq!(place.server.note_memory(79, 100), 0);
+    assert!(!place.server.pressure.is_high());
+    assert_eq!(place.server.note_memory(80, 100), 0);
+    assert!(place.server.pressure.is_high());
+    assert_eq!(place.server.note_memory(90, 100), 1);
+    let error = reader.find("why it ends", |node| node.is("error", NS_STREAM)).await.expect("told");
+    assert!(error.children().any(|child| child.name == "resource-constraint"), "{error:?}");
+    assert!(sender.round_trip().await.expect("answered"));
+    assert_eq!(place.server.note_memory(10, 100), 0);
+    assert!(!place.server.pressure.is_high());
+}
+
+/// DESIGN §8, XEP-0049 and XEP-0054: what an account may keep has a bound.
+#[tokio::test]
+async fn cards_and_private_storage_are_bounded() {
+    let place = Memory::configured(Setup::default(), install::configured).expect("made");
+    let juliet = Address::parse("juliet@capulet.lit/balcony").expect("an address");
+    let mut client = session(&place, &juliet).await;
+    let long = |bytes: usize| "x".repeat(bytes);
+    let card = |bytes| format!("<vCard xmlns='vcard-temp'><FN>{}</FN></vCard>", long(bytes));
+    let private = |number: usize| {
+        let text = long(200_000);
+        format!("<query xmlns='jabber:iq:private'><a xmlns='x:{number}'>{text}</a></query>")
+    };
+    let mut wishes = vec![card(VCARD_BYTES_MAX - 100), card(VCARD_BYTES_MAX)];
+    wishes.extend((0..=PRIVATE_BYTES_MAX / 200_000).map(private));
+    let mut answers = Vec::new();
+    for (number, wish) in wishes.iter().enumerate() {
+        client.send(&format!("<iq type='set' id='w{number}'>{wish}</iq>")).await.expect("sent");
+        let answer = client.element("the answer").await.expect("an answer");
+        let error = answer.child("error", NS_CLIENT);
+        assert_eq!(error.is_none(), answer.attr("type") == Some("result"));
+        let refused = |error: &Node| error.child("not-acceptable", NS_STANZAS).is_some();
+        answers.push(error.is_none_or(refused).then_some(error.is_some()));
+    }
+    let mut expected = vec![Some(false); wishes.len()];
+    expected[1] = Some(true);
+    expected[wishes.len() - 1] = Some(true);
+    assert_eq!(answers, expected);
+}
+
+/// XEP-0198 §5: only with a session that can be resumed, and only where the operator has named a place.
+#[tokio::test]
+async fn who_may_resume_is_told_where_to_come_back_to() {
+    let place = Memory::configured(Setup::default(), |settings, tables| {
+        let resume_at = Some("one.capulet.lit:5222".to_owned());
+        install::configured(HostSettings { resume_at, ..settings }, tables)
+    });
+    let place = place.expect("made");
+    let elsewhere = Memory::configured(Setup::default(), install::configured).expect("made");
+    let juliet = Address::parse("juliet@capulet.lit/balcony").expect("an address");
+    for (place, wish, location) in [
+        (&place, " resume='true'", Some("one.capulet.lit:5222")),
+        (&place, "", None),
+        (&elsewhere, " resume='true'", None),
+    ] {
+        let mut client = session(place, &juliet).await;
+        client.send(&format!("<enable xmlns='{NS_SM}'{wish}/>")).await.expect("sent");
+        let enabled = client.find("<enabled/>", |node| node.is("enabled", NS_SM)).await;
+        assert_eq!(enabled.expect("it is managed").attr("location"), location, "{wish}");
+    }
 }
 
 /// RFC 6120 §4.6.4, XEP-0198 §4: on a managed stream the question is one that must be answered.

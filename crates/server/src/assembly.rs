@@ -30,7 +30,8 @@ use crate::accounts::request::{AccountError, AccountReply, AccountRequest, Accou
 use crate::accounts::stored::StoredAccounts;
 use crate::calls::Calls;
 use crate::config::load::Config;
-use crate::control::protocol::{OtherServer, Status, Trial, TrialFailure};
+use crate::control::protocol::{ComponentState, OtherServer, Status, Trial, TrialFailure};
+use crate::memory;
 use crate::settings::{components, hosts, policy, reaching, rules, terms};
 
 /// How often silent sessions are looked for at least, in seconds.
@@ -100,6 +101,7 @@ impl Assembly {
         doors.open("s2s_tls", &config.listen.s2s_tls, Service::ServerTls)?;
         doors.open("component", &config.listen.component, Service::Component)?;
         doors.tasks.spawn(sweep(server.clone()));
+        doors.tasks.spawn(watch_memory(server.clone()));
         doors.tasks.spawn(verona_core::component::deliver::tend(server.clone()));
         let calls = Calls::default();
         calls.set(&config, &doors.shared);
@@ -117,15 +119,16 @@ impl Assembly {
         status.listening = self.listening.clone();
         status.sessions = count(connected.saturating_add(asleep));
         status.servers = servers(&self.server);
-        status.figures.insert("of these waiting for their clients".to_owned(), count(asleep));
-        for component in self.server.components.all() {
-            let (connections, waiting) = component.count();
-            let name = format!("component {}", component.jid);
-            status.figures.insert(format!("{name}, connections"), count(connections));
-            if waiting > 0 {
-                status.figures.insert(format!("{name}, waiting"), count(waiting));
-            }
-        }
+        status.asleep = count(asleep);
+        status.memory_bytes = memory::used().unwrap_or_default();
+        status.memory_bytes_max = memory::budget(&self.server.policy().limits).unwrap_or_default();
+        let components = self.server.components.all();
+        let state = components.iter().map(|component| {
+            let (connections, stanzas) = component.count();
+            let domain = component.jid.to_string();
+            ComponentState { domain, connections: count(connections), stanzas: count(stanzas) }
+        });
+        status.components = state.collect();
     }
 
     /// Where everything durable is.
@@ -305,6 +308,17 @@ fn end_sessions(server: &Server, error: &StreamError, meant: impl Fn(&Jid) -> bo
             resource.link.mailbox.order(Order::End(error.clone()));
         }
     });
+}
+
+/// Looks every second how much memory is left.
+async fn watch_memory(server: Arc<Server>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let budget = memory::budget(&server.policy().limits);
+        if let (Some(used), Some(budget)) = (memory::used(), budget) {
+            server.note_memory(used, budget);
+        }
+    }
 }
 
 /// RFC 6120 §4.6.4: finds out about peers that were silent for long.

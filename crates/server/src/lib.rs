@@ -9,6 +9,8 @@ pub mod config;
 pub mod control;
 pub mod invitations;
 pub mod logging;
+mod memory;
+mod panics;
 pub mod process;
 pub mod serve;
 pub mod settings;

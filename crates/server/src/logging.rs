@@ -10,9 +10,9 @@ use crate::config::value::LogFormat;
 /// The environment variable that goes before the filter of the config.
 const VARIABLE: &str = "VERONA_LOG";
 
-/// Begins to log. Fails when the filter makes no sense.
+/// Begins to log. Fails when the filter in the environment makes no sense.
 pub fn start(log: &Log) -> Result<(), String> {
-    let filter = std::env::var(VARIABLE).unwrap_or_else(|_| log.filter.clone());
+    let filter = std::env::var(VARIABLE).unwrap_or_else(|_| log.filter.as_str().to_owned());
     let filter = parse(&with_quiet_resolver(&filter))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let started = match log.format {

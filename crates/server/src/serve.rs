@@ -23,7 +23,7 @@ use crate::control::protocol::{Answer, Request, Status};
 use crate::invitations::book::Book;
 use crate::process::{self, Stage};
 use crate::settings::{MODULES, sites};
-use crate::{logging, storage};
+use crate::{logging, panics, storage};
 
 /// How long the end may take; who is not gone by then is cut off.
 const STOPPING: Duration = Duration::from_secs(10);
@@ -35,6 +35,7 @@ const CERTIFICATES: Duration = Duration::from_secs(6 * 60 * 60);
 /// Runs the server until it is told to end.
 pub fn run(config: Config) -> Result<(), Failure> {
     logging::start(&config.log).map_err(Failure::new)?;
+    panics::watch();
     let descriptors = process::raise_descriptors();
     process::make_private_dir(&config.data_dir).map_err(|error| {
         let dir = config.data_dir.display();
@@ -220,6 +221,7 @@ impl Shell {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_secs: self.ready.elapsed().as_secs(),
+            panics: panics::count(),
             hosts: config.hosts.iter().map(|host| host.domain.to_string()).collect(),
             ..Status::default()
         };

@@ -1,5 +1,6 @@
 //! What the config means to the core.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use verona_core::component::settings::ComponentSettings;
@@ -11,21 +12,36 @@ use verona_modules::registration::invitations::Inviting;
 use verona_transports::reach::settings::{Override, Settings as Reaching};
 use verona_transports::tls::certificates::Site;
 
-use crate::config::load::Config;
+use crate::config::load::{Config, ModuleTable};
 use crate::config::names::{Domain, Endpoint};
 use crate::config::problem::{Problem, did_you_mean};
 
 /// The names that `[modules.NAME]` may have.
 pub const MODULES: &[&str] = verona_modules::install::NAMES;
 
-/// The sections of the modules, as the config file has them.
-struct Tables<'a>(&'a Config);
+/// The sections of the modules for one host: its own, else those for all.
+struct Tables<'a> {
+    config: &'a Config,
+    own: Option<&'a BTreeMap<String, ModuleTable>>,
+}
+
+impl<'a> Tables<'a> {
+    /// Those of the host at this place of the config.
+    fn of(config: &'a Config, place: usize) -> Self {
+        Self { config, own: config.host_modules.get(place) }
+    }
+
+    fn get(&self, module: &str) -> Option<&ModuleTable> {
+        let own = self.own.and_then(|tables| tables.get(module));
+        own.or_else(|| self.config.modules.get(module))
+    }
+}
 
 impl Sections for Tables<'_> {
     type Error = Problem;
 
     fn read<S: Settings>(&self, module: &str) -> Result<S, Problem> {
-        let Some(table) = self.0.modules.get(module) else { return Ok(S::default()) };
+        let Some(table) = self.get(module) else { return Ok(S::default()) };
         let known = || S::KEYS.iter().map(|key| key.name);
         let unknown = table.keys().into_iter().find(|key| known().all(|name| name != key));
         if let Some(key) = unknown {
@@ -36,10 +52,10 @@ impl Sections for Tables<'_> {
     }
 
     fn fault(&self, module: &str, error: ConfigError) -> Problem {
-        match self.0.modules.get(module) {
+        match self.get(module) {
             Some(table) => table.problem(error.key.as_deref(), &error.message),
             None => Problem {
-                file: self.0.file.clone(),
+                file: self.config.file.clone(),
                 line: None,
                 message: format!("[modules.{module}]: {}", error.message),
             },
@@ -49,17 +65,18 @@ impl Sections for Tables<'_> {
 
 /// The hosts with their modules.
 pub fn hosts(config: &Config) -> Result<Vec<Host>, String> {
-    let make = |host: &crate::config::sections::Host| {
+    let make = |(place, host): (usize, &crate::config::sections::Host)| {
         let settings = HostSettings {
             domain: host.domain.0.clone(),
             admins: host.admins.iter().map(|admin| admin.0.clone()).collect(),
             registration: host.registration,
             password_iterations: config.security.password_iterations,
+            resume_at: host.resume_at.0.as_ref().map(Endpoint::to_string),
         };
-        let made = verona_modules::install::configured(settings, &Tables(config));
+        let made = verona_modules::install::configured(settings, &Tables::of(config, place));
         made.map_err(|problem| problem.to_string())
     };
-    config.hosts.iter().map(make).collect()
+    config.hosts.iter().enumerate().map(make).collect()
 }
 
 /// The external components.
@@ -78,10 +95,12 @@ pub fn components(config: &Config) -> Vec<ComponentSettings> {
     each.collect()
 }
 
-/// Days for which an invitation is good.
-pub fn invitation_days(config: &Config) -> Result<u64, String> {
+/// Days for which an invitation of a host is good.
+pub fn invitation_days(config: &Config, domain: &str) -> Result<u64, String> {
     let name = <Inviting as Module>::MANIFEST.name;
-    let read = Tables(config).read::<<Inviting as Module>::Config>(name);
+    let place = config.hosts.iter().position(|host| host.domain.as_str() == domain);
+    let read =
+        Tables::of(config, place.unwrap_or_default()).read::<<Inviting as Module>::Config>(name);
     read.map(|section| section.days).map_err(|problem| problem.to_string())
 }
 
@@ -141,4 +160,24 @@ pub fn terms(config: &Config) -> Terms {
 pub fn sites(config: &Config) -> Vec<Site> {
     let site = |domain: &str| Site { domain: domain.to_owned(), services: Vec::new() };
     config.domains().map(site).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_has_its_own_sections_of_modules_or_those_for_all() {
+        let text = "[[host]]\ndomain = \"a.example\"\n[host.modules.invitations]\ndays = 3\n\
+                    [[host]]\ndomain = \"b.example\"\n[modules.invitations]\ndays = 9\n";
+        let config = Config::parse(text, None, MODULES).expect("it is right");
+        let days = |domain| invitation_days(&config, domain);
+        assert_eq!((days("a.example"), days("b.example")), (Ok(3), Ok(9)));
+        assert_eq!(hosts(&config).map(|hosts| hosts.len()), Ok(2));
+        // What a module refuses is told with the line in which it stands.
+        let wrong = text.replace("days = 3", "days = 0");
+        let config = Config::parse(&wrong, None, MODULES).expect("the module judges");
+        let told = hosts(&config).map(|hosts| hosts.len()).expect_err("refused");
+        assert_eq!(told, "config:4: [host.modules.invitations] `days`: must be from 1 to 365");
+    }
 }

@@ -29,6 +29,7 @@ async fn server() -> Arc<Server> {
         admins: Vec::new(),
         registration: Registration::Open,
         password_iterations: 10_000,
+        resume_at: None,
     };
     let host = verona_modules::install::host(settings).expect("a host");
     Server::new(store, vec![host], Policy::default(), identity)

@@ -413,6 +413,17 @@ fn check_ends_with_one_when_something_is_wrong() {
 }
 
 #[test]
+fn check_tells_of_a_store_that_cannot_be_used() {
+    let config = config_with_dns();
+    let site = Site::new(&format!("{config}\n[storage]\nurl = \"postgres://db/verona\"\n"));
+    site.refused("serve", 1);
+    let output = site.run("check", "");
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8(output.stdout).expect("text");
+    assert!(told.contains("set [storage] url to \"sqlite:verona.db\""), "{told}");
+}
+
+#[test]
 fn a_wrong_config_is_told_by_every_command() {
     let site = Site::new("[limits]\nstanza_byte_max = 1\n");
     for line in ["serve", "status", "account list", "config show"] {
@@ -423,6 +434,14 @@ fn a_wrong_config_is_told_by_every_command() {
     assert_eq!(output.status.code(), Some(1));
     // The reference needs no config.
     assert!(site.said("config show --reference", "").contains("| `stanza_bytes_max` |"));
+}
+
+#[test]
+fn a_section_that_its_module_refuses_is_not_shown_as_if_it_were_right() {
+    let site = Site::new(&format!("{CONFIG}\n[modules.mam]\nretention_days = \"3\"\n"));
+    let told = site.refused("config show", 1);
+    assert!(told.contains("[modules.mam] `retention_days`: "), "{told}");
+    assert!(told.contains("expected a number, 0 or more"), "{told}");
 }
 
 #[test]

@@ -113,6 +113,7 @@ pub fn settings(domain: &str) -> HostSettings {
         admins: Vec::new(),
         registration: Registration::Closed,
         password_iterations: ITERATIONS_MIN,
+        resume_at: None,
     }
 }
 

@@ -196,9 +196,14 @@ async fn shown(fortress: &Fortress, domain: &str) -> CertificateDer<'static> {
 }
 
 fn reload(fortress: &Fortress) -> String {
+    ask(fortress, "reload")
+}
+
+/// What the running server says to a command.
+fn ask(fortress: &Fortress, command: &str) -> String {
     let binary = RunningServer::binary().expect("a binary");
     let config = fortress.dir().join("verona.toml");
-    let output = Command::new(binary).args(["reload", "--config"]).arg(config).output();
+    let output = Command::new(binary).args([command, "--config"]).arg(config).output();
     let output = output.expect("run");
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).expect("text")
@@ -232,6 +237,75 @@ async fn new_certificates_are_shown_by_name_and_no_session_notices() {
     for session in &mut sessions {
         session.ping(HOSTS[0]).await.unwrap();
     }
+}
+
+/// RFC 6120 §4.9.3.5 and §4.9.3.20: who is connected is told why its stream ends.
+#[tokio::test]
+async fn the_end_of_a_host_and_of_the_server_are_told_by_name() {
+    let Some(fortress) = fortress() else { return };
+    let gate = fortress.gate(Security::Tls);
+    let stays = fortress.guest();
+    let goes = Address { domain: HOSTS[1].to_owned(), ..stays.clone() };
+    fortress.add(&goes.bare());
+    let mut staying = fortress.reach(&gate, Stage::Bound, &stays).await.unwrap();
+    let mut going = fortress.reach(&gate, Stage::Bound, &goes).await.unwrap();
+
+    let file = fortress.dir().join("verona.toml");
+    let config = fs::read_to_string(&file).expect("a config");
+    let host = format!("[[host]]\ndomain = {:?}\n", HOSTS[1]);
+    assert!(config.contains(&host), "{config}");
+    fs::write(&file, config.replace(&host, "")).expect("written");
+    let told = reload(&fortress);
+    assert!(told.contains("montague.lit is served no longer"), "{told}");
+    going.expect_stream_error("host-gone").await.unwrap();
+    let mut late = Raw::connect(&gate, &stays).await.unwrap();
+    late.send(
+        format!(
+            "<stream:stream to='montague.lit' version='1.0' xmlns='{NS_CLIENT}' \
+        xmlns:stream='{NS_STREAM}'>"
+        )
+        .as_bytes(),
+    )
+    .await
+    .unwrap();
+    late.expect_stream_error("host-unknown").await.unwrap();
+    staying.ping(HOSTS[0]).await.unwrap();
+
+    ask(&fortress, "stop");
+    staying.expect_stream_error("system-shutdown").await.unwrap();
+}
+
+/// SECURITY §4: with too little memory nobody new comes in, and who is there stays.
+#[tokio::test]
+async fn without_memory_nobody_new_comes_in_and_who_is_there_stays() {
+    let Some(fortress) = fortress() else { return };
+    let who = fortress.guest();
+    let mut session =
+        fortress.reach(&fortress.gate(Security::Tls), Stage::Bound, &who).await.unwrap();
+    let file = fortress.dir().join("verona.toml");
+    let config = fs::read_to_string(&file).expect("a config");
+    fs::write(&file, format!("{config}[limits]\nmemory_bytes_max = 1048576\n")).expect("written");
+    reload(&fortress);
+    until(&fortress, "short of memory").await;
+    let mut late = Raw::connect(&fortress.gate(Security::StartTls), &who).await.unwrap();
+    // Nothing is said to it: a word would cost what there is none of.
+    let _ = late.send(old_header().as_bytes()).await;
+    assert!(late.rest().await.map_or(true, |items| items.is_empty()));
+    session.ping(HOSTS[0]).await.unwrap();
+    fs::write(&file, config).expect("written");
+    reload(&fortress);
+    until(&fortress, "there is memory again").await;
+    fortress.lives().await.unwrap();
+}
+
+/// Waits for a line of the log.
+async fn until(fortress: &Fortress, line: &str) {
+    let told = async {
+        while !fortress.log().contains(line) {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), told).await.expect(line);
 }
 
 /// RFC 6120 §10.1: what one entity sends to another arrives in that order, however much there is, and

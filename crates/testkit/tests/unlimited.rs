@@ -21,11 +21,15 @@ fn juliet() -> Address {
 }
 
 async fn server(unlimited: bool) -> Option<RunningServer> {
+    server_with(&format!("unlimited = {unlimited}")).await
+}
+
+async fn server_with(limit: &str) -> Option<RunningServer> {
     let Some(binary) = RunningServer::binary() else {
         println!("no verona binary: nothing is tried (name one with VERONA_BIN)");
         return None;
     };
-    let config = format!("[limits]\nunlimited = {unlimited}\n");
+    let config = format!("[limits]\n{limit}\n");
     let wanted = Wanted {
         binary,
         storage: "memory:".to_owned(),
@@ -184,4 +188,70 @@ async fn resources_of_an_account_are_never_lifted() {
     raw.reopen().await.expect("a stream");
     let one_more = raw.bind("one more").await;
     assert!(one_more.is_err(), "{one_more:?}");
+}
+
+/// RFC 6120 §13.12, XEP-0205 §4.6.
+#[tokio::test]
+async fn recipients_in_a_minute_are_bounded_and_a_large_stanza_is_told_by_name() {
+    let Some(server) = server_with("recipients_per_minute = 3").await else { return };
+    let mut raw = session(&server, "a").await.expect("a session");
+    let message = |number| format!("<message to='n{number}@capulet.lit' id='m{number}'/>");
+    let unavailable = "<presence type='unavailable' to='n9@capulet.lit'/>".to_owned();
+    // Whoever was written to stays free, and so are farewells.
+    for stanza in [message(1), message(2), message(3), message(1), unavailable] {
+        raw.send(stanza.as_bytes()).await.expect("sent");
+    }
+    raw.ping("capulet.lit").await.expect("answered, and nothing came back");
+    raw.send(message(4).as_bytes()).await.expect("sent");
+    let back = raw.element().await.expect("it comes back");
+    assert_eq!((back.attr("id"), back.attr("type")), (Some("m4"), Some("error")));
+    let error = back.children().find(|child| child.name == "error").expect("a reason");
+    let names: Vec<&str> = error.children().map(|child| child.name.as_str()).collect();
+    assert_eq!(names, ["policy-violation", "text", "too-many-stanzas"]);
+
+    // XEP-0205 §4.5
+    let large =
+        format!("<message to='n1@capulet.lit'><body>{}</body></message>", "x".repeat(300_000));
+    let _ = raw.send(large.as_bytes()).await;
+    let error = raw.element().await.expect("a stream error");
+    assert!(error.children().any(|child| child.name == "policy-violation"), "{error:?}");
+    assert!(error.child("stanza-too-big", "urn:xmpp:errors").is_some(), "{error:?}");
+}
+
+/// RFC 6120 §10.1: what one entity sends to another arrives in that order, to whichever of its
+/// addresses. `VERONA_ATTACKS=long` makes it a million.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_stream_of_messages_keeps_its_order() {
+    let Some(server) = server(true).await else { return };
+    let is_long = std::env::var("VERONA_ATTACKS").is_ok_and(|size| size == "long");
+    let count = if is_long { 1_000_000 } else { 20_000 };
+    let mut sender = session(&server, "sender").await.expect("a session");
+    let mut reader = session(&server, "reader").await.expect("a session");
+    reader.send(b"<presence/>").await.expect("sent");
+    reader.ping("capulet.lit").await.expect("answered");
+    let sending = tokio::spawn(async move {
+        sender.set_patience(Duration::from_secs(60));
+        let mut text = String::new();
+        for id in 0..count {
+            let resource = ["", "/reader"][id % 2];
+            text += &format!(
+                "<message to='juliet@capulet.lit{resource}' type='chat' id='{id}'>\
+                 <no-store xmlns='urn:xmpp:hints'/></message>"
+            );
+            if id % 500 == 499 {
+                sender.send(std::mem::take(&mut text).as_bytes()).await.expect("sent");
+            }
+        }
+        sender
+    });
+    reader.set_patience(Duration::from_secs(60));
+    let mut next = 0;
+    while next < count {
+        let node = reader.element().await.expect("a message");
+        if node.name == "message" {
+            assert_eq!(node.attr("id"), Some(next.to_string().as_str()));
+            next += 1;
+        }
+    }
+    drop(sending.await.expect("all was sent"));
 }

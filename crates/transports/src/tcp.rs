@@ -1,10 +1,12 @@
 //! TCP listeners: connections are taken fast and cheaply, bounded per address before a login.
 
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use verona_core::component;
@@ -114,19 +116,38 @@ fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Takes connections until the future is dropped.
 pub async fn listen(listener: TcpListener, service: Service, shared: Shared) {
+    let mut reserve = reserve();
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => welcome(stream, peer, service, &shared),
             Err(error) => {
                 tracing::warn!(%error, "cannot take a connection");
+                turn_away(&listener, &mut reserve);
                 tokio::time::sleep(EXHAUSTED).await;
             }
         }
     }
 }
 
+/// A file descriptor for the moment when there is no other.
+fn reserve() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+/// Closes the connections that wait, with the descriptor that was kept for this: who cannot be served
+/// learns of it at once and may come again.
+fn turn_away(listener: &TcpListener, reserve: &mut Option<File>) {
+    drop(reserve.take());
+    while let Some(Ok(_)) = listener.accept().now_or_never() {}
+    *reserve = self::reserve();
+}
+
 fn welcome(stream: TcpStream, peer: SocketAddr, service: Service, shared: &Shared) {
     let limits = shared.server.policy().limits.clone();
+    if shared.server.pressure.is_high() {
+        tracing::debug!(%peer, "too little memory for a new connection");
+        return;
+    }
     let Some(guest) = shared.admission.admit(peer.ip(), &limits) else {
         tracing::debug!(%peer, "too many connections from this address");
         return;

@@ -152,8 +152,12 @@ impl Header {
         };
         Ok(Self {
             to: address(frame, "to")?,
-            // RFC 6120 §4.7.1 knows no full JID here; who sends one means the bare JID.
-            from: address(frame, "from")?.map(|from| from.bare()),
+            // RFC 6120 §4.7.1 knows no full JID here; who sends one means the bare JID. An empty one
+            // is none, as in the answer of who does not serve the domain (§4.9.1.3).
+            from: match frame.attr("from").is_some_and(|from| from.is_empty()) {
+                true => None,
+                false => address(frame, "from")?.map(|from| from.bare()),
+            },
             id: frame.attr("id").map(|id| id.as_ref().into()),
             lang: frame.lang().filter(|lang| is_language(lang)).map(|lang| lang.as_ref().into()),
             version,
@@ -200,7 +204,7 @@ fn is_language(tag: &str) -> bool {
 pub struct Opening<'a> {
     /// The content namespace.
     pub content: Content,
-    /// Our domain.
+    /// Our domain; None when the other party has named none of ours.
     pub from: Option<&'a Jid>,
     /// The other party.
     pub to: Option<&'a Jid>,
@@ -261,7 +265,8 @@ impl<'a> Opening<'a> {
             escape_attr(value, out);
             out.push(b'\'');
         };
-        attribute("from", self.from.map(Jid::as_str));
+        // RFC 6120 §4.9.1.3: in an answer it is empty while nobody has named a domain of ours.
+        attribute("from", self.from.map(Jid::as_str).or(self.id.map(|_| "")));
         attribute("to", self.to.map(Jid::as_str));
         attribute("id", self.id);
         let mut version = String::new();
@@ -374,6 +379,22 @@ mod tests {
         assert!(read(&text, Content::Client).is_ok());
         let error = read(&text, Content::Server).unwrap_err();
         assert_eq!(error.condition, C::ImproperAddressing);
+    }
+
+    #[test]
+    fn who_does_not_serve_the_domain_answers_without_a_name() {
+        let answer = Opening {
+            content: Content::Client,
+            from: None,
+            to: None,
+            id: Some("1"),
+            version: Some(Version::CURRENT),
+            dialback: false,
+        };
+        let mut out = Vec::new();
+        answer.write(&mut out);
+        assert!(String::from_utf8_lossy(&out).contains(" from='' id='1'"));
+        assert_eq!(read_answer(out).map(|header| header.from), Ok(None));
     }
 
     #[test]

@@ -214,9 +214,10 @@ fn take_place(
         let Some(old) = taken.and_then(|place| state.resources.get(place)) else {
             let most = server.policy().limits.resources_per_account;
             if state.resources.len() >= most {
-                return Err(
-                    StanzaError::new(Condition::ResourceConstraint).text("too many resources")
-                );
+                let error = StanzaError::new(Condition::ResourceConstraint);
+                let error = error.text("too many resources");
+                // XEP-0205 §4.4
+                return Err(error.application("resource-limit-exceeded", ns::APPLICATION_ERRORS));
             }
             state.resources.push(Resource::new(seat.link.clone()));
             prepare(&mut state, seat);

@@ -14,6 +14,7 @@ pub mod management;
 pub mod open;
 pub mod output;
 pub mod pace;
+mod recipients;
 pub mod resume;
 pub mod sasl2;
 pub mod server;

@@ -13,6 +13,7 @@ use verona_xml::Writer;
 use verona_xml::{Event, ScanError, Scanner};
 use verona_xmpp::error::{StreamCondition, StreamError};
 use verona_xmpp::jid::Jid;
+use verona_xmpp::ns;
 use verona_xmpp::stream::{Content, Header, Opening, Version};
 
 use crate::server::Server;
@@ -105,7 +106,12 @@ pub fn stream_error(error: &ScanError) -> StreamError {
         | ScanError::TooManyElements => StreamCondition::PolicyViolation,
         _ => StreamCondition::NotWellFormed,
     };
-    StreamError::new(condition).text(error.to_string())
+    let told = StreamError::new(condition).text(error.to_string());
+    match error {
+        // XEP-0205 §4.5
+        ScanError::TooLarge => told.application("stanza-too-big", ns::APPLICATION_ERRORS),
+        _ => told,
+    }
 }
 
 impl Open {

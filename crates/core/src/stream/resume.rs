@@ -58,6 +58,9 @@ impl Server {
         writer.start("enabled", ns::SM);
         if secs > 0 {
             writer.attr("id", &managed.id).attr("resume", "true").attr("max", &secs.to_string());
+            if let Some(location) = &seat.host.settings().resume_at {
+                writer.attr("location", location);
+            }
             self.sleepers.awake(&managed.id, &seat.account.owner, seat.clone());
         }
         writer.end();

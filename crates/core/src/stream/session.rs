@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use verona_xml::{Event, Frame, Scanner};
@@ -28,6 +29,7 @@ use crate::stream::management::Managed;
 use crate::stream::open::stream_error;
 use crate::stream::output::Output;
 use crate::stream::pace::Pace;
+use crate::stream::recipients::{self, Recipients};
 use crate::stream::resume::{Wish, failed};
 use crate::stream::wire::Wire;
 use crate::trail::{Kept, Step, Trail};
@@ -54,6 +56,7 @@ pub struct Session {
     /// A commit has moved `h`: the client is told.
     should_tell: bool,
     pace: Pace,
+    recipients: Option<Box<Recipients>>,
 }
 
 /// Why a session's stream ended.
@@ -92,12 +95,19 @@ impl Session {
             managed: entered.managed,
             should_tell: false,
             pace: Pace::default(),
+            recipients: None,
         }
     }
 
     /// Runs the session to the end of its stream.
     pub async fn run(mut self) {
-        let end = std::future::poll_fn(|context| self.poll(context)).await;
+        let stream = std::future::poll_fn(|context| self.poll(context));
+        let end = AssertUnwindSafe(stream).catch_unwind().await.unwrap_or_else(|_| {
+            // Not at its stanza, so that nothing is known of what it has left half done.
+            tell_panic(&self.seat.link);
+            self.later = None;
+            End::Error(StreamCondition::InternalServerError.into())
+        });
         Box::pin(self.finish(end)).await;
     }
 
@@ -288,14 +298,16 @@ impl Session {
                     }
                     continue;
                 }
-                Ok(Some(Event::Element(frame))) => match handle(&self.server, &self.seat, &frame) {
-                    Ok(Some(step)) => step,
-                    Ok(None) => {
-                        self.pace.count(&self.server);
-                        continue;
+                Ok(Some(Event::Element(frame))) => {
+                    match handle((&self.server, &self.seat), &mut self.recipients, &frame) {
+                        Ok(Some(step)) => step,
+                        Ok(None) => {
+                            self.pace.count(&self.server);
+                            continue;
+                        }
+                        Err(end) => return Some(end),
                     }
-                    Err(end) => return Some(end),
-                },
+                }
                 Ok(Some(Event::Close)) => return Some(End::Closed),
                 // RFC 6120 §7.1: no restart after binding.
                 Ok(Some(Event::Open(_))) => {
@@ -447,7 +459,11 @@ impl Command {
 /// Hands one element on. None when it was no stanza and a module has heard it;
 /// `unsupported-stanza-type` when none knows it (RFC 6120 §4.9.3.24), and `policy-violation` when its
 /// namespaces, spelled out, make it too large.
-fn handle(server: &Arc<Server>, seat: &Seat, frame: &Frame<'_>) -> Result<Option<Step>, End> {
+fn handle(
+    (server, seat): (&Arc<Server>, &Seat),
+    recipients: &mut Option<Box<Recipients>>,
+    frame: &Frame<'_>,
+) -> Result<Option<Step>, End> {
     let stanza = match Stanza::adopt(frame, ns::CLIENT, Some(&seat.link.jid)) {
         Ok(stanza) => stanza,
         Err(NotAStanza::TooLarge) => {
@@ -455,6 +471,11 @@ fn handle(server: &Arc<Server>, seat: &Seat, frame: &Frame<'_>) -> Result<Option
         }
         Err(_) => return hear(seat, frame).map(|()| None),
     };
+    if let Some(error) = recipients::refuse(recipients, (server, seat), &stanza) {
+        let mut trail = Trail { origin: Some(seat.link.clone()), ..Trail::default() };
+        trail.bounce(&stanza, &error);
+        return Ok(Some(server.carry_out(trail)));
+    }
     let back = stanza.clone();
     // A panic in a module ends its stanza, not the session.
     let handled = std::panic::catch_unwind(AssertUnwindSafe(|| server.handle(seat, stanza)));

@@ -60,7 +60,8 @@ impl Caps {
             change.server.known_features.forget(entity);
             return;
         }
-        // todo(XEP-0115 §6.2): of clients of other servers, once these send presence.
+        // todo(XEP-0115 §6.2): of clients of other servers, once this server sends them what only some
+        // of them want (XEP-0163).
         let Some(announcement) = Announcement::read(change.presence) else { return };
         if change.server.known_features.announce(entity, &announcement.key()) {
             let (server, account) = (change.server.clone(), change.account.clone());

@@ -33,7 +33,6 @@ impl StreamLimits {
     }
 
     /// XEP-0478 §4: the limits change with the login.
-    // todo(XEP-0478 §4): what is too large for a stream to another server goes back to its sender.
     fn before_bind(&self, offering: &mut Offering<'_>) {
         let limits = offering.limits;
         write(offering, limits.stanza_bytes_max, Some(limits.idle_probe_secs));

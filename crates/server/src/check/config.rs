@@ -70,6 +70,16 @@ pub fn weaker(config: &Config) -> Vec<(&'static str, &'static str)> {
             "unlimited",
             "rates, failed logins and connections per address are not limited",
         ),
+        (
+            config.storage.url == StorageUrl::Memory,
+            "url",
+            "[storage] is in memory: all accounts and messages are lost when the server ends",
+        ),
+        (
+            !config.dns.dnssec,
+            "dnssec",
+            "signatures are not checked: forged answers of DNS are believed",
+        ),
     ];
     settings.into_iter().filter_map(|(weak, key, effect)| weak.then_some((key, effect))).collect()
 }

@@ -145,6 +145,7 @@ fn weaker_settings_and_readable_secrets_are_told() {
     let weak = parse(
         &scratch,
         "[security]\nrequire_tls = false\nlegacy_auth = true\n[limits]\nunlimited = true\n\
+         [storage]\nurl = \"memory:\"\n[dns]\ndnssec = false\n\
          [[component]]\ndomain = \"irc.localhost\"\nsecret = \"correct horse battery\"",
     );
     let file = weak.file.clone().expect("a file");
@@ -152,9 +153,9 @@ fn weaker_settings_and_readable_secrets_are_told() {
     let warnings = |config: &Config| {
         config::look(config).iter().filter(|finding| finding.level == Level::Warning).count()
     };
-    assert_eq!(warnings(&weak), 4);
+    assert_eq!(warnings(&weak), 6);
     fs::set_permissions(&file, Permissions::from_mode(0o640)).expect("set");
-    assert_eq!(warnings(&weak), 3);
+    assert_eq!(warnings(&weak), 5);
 }
 
 #[test]

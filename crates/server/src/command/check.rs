@@ -81,7 +81,11 @@ fn domains(config: &Config, running: Option<&Status>) -> Vec<Finding> {
 
 /// Opens the store as the server would, unless the running server has it, or there is none yet.
 fn store(config: &Config, running: Option<&Status>) -> Option<Finding> {
-    let file = config.sqlite_file()?;
+    let Some(file) = config.sqlite_file() else {
+        // What is no file is there at once, or not at all.
+        let error = storage::open(config).err()?;
+        return Some(Finding::error("[storage]", error.to_string(), cure(error.fault)));
+    };
     if let Some(finding) = machine::store_file(config) {
         return Some(finding);
     }

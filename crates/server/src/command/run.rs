@@ -12,7 +12,7 @@ use crate::config::load::Config;
 use crate::config::problem::Problems;
 use crate::config::show::{Detail, json, reference, show};
 use crate::serve;
-use crate::settings::MODULES;
+use crate::settings::{MODULES, hosts};
 
 /// Does what the command line says and tells how it went.
 pub fn main() -> ExitCode {
@@ -73,6 +73,8 @@ fn refused(problems: Problems) -> Failure {
 }
 
 fn shown(config: &Config, args: Show) -> Result<String, Failure> {
+    // What only the modules can judge.
+    hosts(config).map_err(|problem| Failure::new(format!("the config is wrong\n{problem}")))?;
     if args.json {
         let text = serde_json::to_string_pretty(&json(config)).map_err(Failure::new)?;
         return Ok(format!("{text}\n"));

@@ -6,7 +6,7 @@ use crate::command::args::Json;
 use crate::command::failure::{Failure, print};
 use crate::config::load::Config;
 use crate::control::client::ControlClient;
-use crate::control::protocol::{Answer, OtherServer, Request, Status};
+use crate::control::protocol::{Answer, ComponentState, OtherServer, Request, Status};
 
 /// Tells how the running server is.
 pub fn status(config: &Config, args: Json) -> Result<(), Failure> {
@@ -67,9 +67,18 @@ fn text(status: &Status) -> String {
         let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         let _ = writeln!(text, "{name}: {}", addresses.join(", "));
     }
-    let _ = writeln!(text, "sessions: {}", status.sessions);
-    for (name, figure) in &status.figures {
-        let _ = writeln!(text, "{name}: {figure}");
+    let Status { sessions, asleep, .. } = status;
+    let _ = writeln!(text, "sessions: {sessions}, of these waiting for their clients: {asleep}");
+    let mib = |bytes: u64| bytes / 1024 / 1024;
+    let (used, may) = (mib(status.memory_bytes), mib(status.memory_bytes_max));
+    let _ = writeln!(text, "memory: {used} MiB, may use {may} MiB");
+    if status.panics > 0 {
+        let _ = writeln!(text, "errors in the program: {}, the log has them", status.panics);
+    }
+    for component in &status.components {
+        let ComponentState { domain, connections, stanzas } = component;
+        let _ =
+            writeln!(text, "component {domain}: connections: {connections}, waiting: {stanzas}");
     }
     for other in &status.servers {
         let _ = writeln!(text, "{}", server_line(other));
@@ -119,7 +128,15 @@ mod tests {
             hosts: vec!["montague.lit".to_owned()],
             listening: [("c2s".to_owned(), vec!["[::]:5222".parse().expect("an address")])].into(),
             sessions: 7,
-            figures: [("accounts in memory".to_owned(), 9)].into(),
+            asleep: 2,
+            memory_bytes: 90 << 20,
+            memory_bytes_max: 1_434 << 20,
+            panics: 1,
+            components: vec![ComponentState {
+                domain: "irc.montague.lit".to_owned(),
+                connections: 1,
+                stanzas: 3,
+            }],
             servers: vec![
                 OtherServer {
                     host: "montague.lit".to_owned(),
@@ -144,7 +161,10 @@ mod tests {
         assert_eq!(
             text(&status),
             "verona 1.2.3 runs as process 42 since 1 d 1 h\nhosts: montague.lit\nc2s: [::]:5222\n\
-             sessions: 7\naccounts in memory: 9\n\
+             sessions: 7, of these waiting for their clients: 2\n\
+             memory: 90 MiB, may use 1434 MiB\n\
+             errors in the program: 1, the log has them\n\
+             component irc.montague.lit: connections: 1, waiting: 3\n\
              montague.lit to capulet.lit: connected, dialback only, 1 inbound\n\
              montague.lit to verona.lit: failed, 2 stanzas wait (300 bytes); \
              failed 1 min ago: no such domain\n"

@@ -40,6 +40,8 @@ pub struct Config {
     pub components: Vec<Component>,
     /// The tables of the modules, by name; only those that the file has.
     pub modules: BTreeMap<String, ModuleTable>,
+    /// Those that each host has for itself, in the order of the hosts.
+    pub host_modules: Vec<BTreeMap<String, ModuleTable>>,
     /// Other servers.
     pub s2s: S2s,
     /// How names are looked up.
@@ -54,6 +56,8 @@ pub struct Config {
 #[derive(Clone, Debug)]
 pub struct ModuleTable {
     name: String,
+    /// The place of its host in the file, when it is of one host alone.
+    host: Option<usize>,
     span: Range<usize>,
     source: Source,
 }
@@ -94,7 +98,7 @@ impl Config {
             });
             return Err(Problems(problems.collect()));
         }
-        let mut report = Report::default();
+        let mut report = Report::new(home_of);
         let config = read_root(root.get_ref(), &source, modules, &mut report);
         match config {
             Some(config) if report.faults.is_empty() => Ok(config.resolved()),
@@ -155,7 +159,7 @@ fn read_root(
         ["component", "modules", "s2s", "dns", "log"].map(|key| reader.inner(key));
     reader.finish();
 
-    let hosts = read_hosts(host, report);
+    let (hosts, host_modules) = read_hosts(host, (source, modules), report);
     let components: Vec<Component> = read_each(component, report);
     refuse_repeated(root, report);
     let config = Config {
@@ -167,7 +171,8 @@ fn read_root(
         limits: read_one(limits, report)?,
         security: read_one(security, report)?,
         components,
-        modules: read_modules(module_tables, source, modules, report),
+        modules: read_modules(module_tables, None, (source, modules), report),
+        host_modules,
         s2s: read_one(s2s, report)?,
         dns: read_one(dns, report)?,
         log: read_one(log, report)?,
@@ -175,6 +180,24 @@ fn read_root(
     };
     judge(&config, listen, limits, report);
     Some(config)
+}
+
+/// The section that has a key of this name.
+fn home_of(key: &str) -> Option<&'static str> {
+    let homes = [
+        (Top::HEADER, Top::KEYS),
+        (Host::HEADER, Host::KEYS),
+        (Listen::HEADER, Listen::KEYS),
+        (Storage::HEADER, Storage::KEYS),
+        (Limits::HEADER, Limits::KEYS),
+        (Security::HEADER, Security::KEYS),
+        (Component::HEADER, Component::KEYS),
+        (S2s::HEADER, S2s::KEYS),
+        (Dns::HEADER, Dns::KEYS),
+        (Log::HEADER, Log::KEYS),
+    ];
+    let home = homes.iter().find(|(_, keys)| keys.iter().any(|known| known.name == key));
+    home.map(|(header, _)| *header)
 }
 
 /// Reads a section that is there at most once.
@@ -216,14 +239,32 @@ fn read_table<T: Section>(
 ) -> Option<T> {
     let mut reader = Reader::new(T::HEADER, span, table, report);
     let read = T::read(&mut reader);
+    if T::HEADER == Host::HEADER {
+        // Read beside it.
+        reader.inner("modules");
+    }
     reader.finish();
     read
 }
 
-fn read_hosts(value: Option<&Spanned<DeValue<'_>>>, report: &mut Report) -> Vec<Host> {
-    if value.is_some() {
-        return read_each(value, report);
+/// The hosts, each with the sections of modules that are its own.
+fn read_hosts(
+    value: Option<&Spanned<DeValue<'_>>>,
+    known: (&Source, &[&str]),
+    report: &mut Report,
+) -> (Vec<Host>, Vec<BTreeMap<String, ModuleTable>>) {
+    let Some(array) = value.map(|value| value.get_ref().as_array()) else {
+        return (local_host(report), vec![BTreeMap::new()]);
+    };
+    let mut modules = Vec::new();
+    for (place, item) in array.into_iter().flat_map(|array| array.iter()).enumerate() {
+        let inner = item.get_ref().as_table().and_then(|host| host.get("modules"));
+        modules.push(read_modules(inner, Some(place), known, report));
     }
+    (read_each(value, report), modules)
+}
+
+fn local_host(report: &mut Report) -> Vec<Host> {
     let local = "domain = \"localhost\"";
     let table = DeTable::parse(local).unwrap_or_else(|_| Spanned::new(0..0, DeTable::new()));
     let host = read_table(0..0, table.get_ref(), report);
@@ -233,8 +274,8 @@ fn read_hosts(value: Option<&Spanned<DeValue<'_>>>, report: &mut Report) -> Vec<
 
 fn read_modules(
     value: Option<&Spanned<DeValue<'_>>>,
-    source: &Source,
-    known: &[&str],
+    host: Option<usize>,
+    (source, known): (&Source, &[&str]),
     report: &mut Report,
 ) -> BTreeMap<String, ModuleTable> {
     let mut modules = BTreeMap::new();
@@ -253,10 +294,9 @@ fn read_modules(
         } else if !item.get_ref().is_table() {
             report.fault(key.span(), format!("a module is a section, write [modules.{name}]"));
         } else {
-            let table =
-                ModuleTable { name: name.to_owned(), span: key.span(), source: source.clone() };
-            modules.insert(name.to_owned(), table);
-            report.set.insert(format!("modules.{name}"));
+            let (name, source) = (name.to_owned(), source.clone());
+            let table = ModuleTable { name, host, span: key.span(), source };
+            modules.insert(table.name.clone(), table);
         }
     }
     modules
@@ -323,18 +363,17 @@ impl ModuleTable {
     /// Reads the table as the module's own config; what is wrong is told with its line.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         let read = DeTable::parse(self.source.text()).and_then(|root| {
-            let modules =
-                root.get_ref().get("modules").and_then(|value| value.get_ref().as_table());
-            let table = modules.and_then(|modules| modules.get(self.name.as_str()));
-            let table = table
+            let table = self
+                .find(root.get_ref())
                 .cloned()
                 .unwrap_or_else(|| Spanned::new(self.span.clone(), DeValue::Table(DeTable::new())));
             T::deserialize(toml::de::ValueDeserializer::from(table))
         });
         read.map_err(|error| {
             let span = error.span().unwrap_or_else(|| self.span.clone());
-            let message = error.message().replace('\n', ", ");
-            self.source.problem(&span, format!("[modules.{}]: {message}", self.name))
+            let key = self.key_at(span.start).map(|key| format!(" `{key}`")).unwrap_or_default();
+            let message = in_words(error.message());
+            self.source.problem(&span, format!("{}{key}: {message}", self.header()))
         })
     }
 
@@ -342,7 +381,15 @@ impl ModuleTable {
     pub fn problem(&self, key: Option<&str>, message: &str) -> Problem {
         let span = key.and_then(|key| self.span_of(key)).unwrap_or_else(|| self.span.clone());
         let place = key.map(|key| format!(" `{key}`")).unwrap_or_default();
-        self.source.problem(&span, format!("[modules.{}]{place}: {message}", self.name))
+        self.source.problem(&span, format!("{}{place}: {message}", self.header()))
+    }
+
+    /// How it begins in the file.
+    pub fn header(&self) -> String {
+        match self.host {
+            None => format!("[modules.{}]", self.name),
+            Some(_) => format!("[host.modules.{}]", self.name),
+        }
     }
 
     /// The keys that the file sets, in no order.
@@ -353,15 +400,46 @@ impl ModuleTable {
         .unwrap_or_default()
     }
 
+    /// The key whose value stands at a place of the text.
+    fn key_at(&self, place: usize) -> Option<String> {
+        self.with_table(|table| {
+            let mut entries = table.iter();
+            let found = entries.find(|(_, value)| value.span().contains(&place))?;
+            Some(found.0.get_ref().clone().into_owned())
+        })
+    }
+
     fn span_of(&self, key: &str) -> Option<Range<usize>> {
         self.with_table(|table| table.get(key).map(Spanned::span))
     }
 
     fn with_table<T>(&self, look: impl FnOnce(&DeTable<'_>) -> Option<T>) -> Option<T> {
         let root = DeTable::parse(self.source.text()).ok()?;
-        let modules = root.get_ref().get("modules")?.get_ref().as_table()?;
-        look(modules.get(self.name.as_str())?.get_ref().as_table()?)
+        look(self.find(root.get_ref())?.get_ref().as_table()?)
     }
+
+    fn find<'a, 'i>(&self, root: &'a DeTable<'i>) -> Option<&'a Spanned<DeValue<'i>>> {
+        let above = match self.host {
+            None => root,
+            Some(place) => {
+                root.get("host")?.get_ref().as_array()?.get(place)?.get_ref().as_table()?
+            }
+        };
+        above.get("modules")?.get_ref().as_table()?.get(self.name.as_str())
+    }
+}
+
+/// What a deserializer says, for people who do not know its language.
+fn in_words(message: &str) -> String {
+    let kinds = [
+        ("expected u32", "expected a number, 0 or more"),
+        ("expected u64", "expected a number, 0 or more"),
+        ("expected a boolean", "expected true or false"),
+        ("expected a sequence", "expected a list"),
+    ];
+    let message = message.replace('\n', ", ");
+    let known = kinds.iter().find_map(|(kind, words)| Some((message.strip_suffix(kind)?, words)));
+    known.map(|(begin, words)| format!("{begin}{words}")).unwrap_or(message)
 }
 
 #[cfg(test)]
@@ -443,6 +521,43 @@ mod tests {
         assert_eq!(
             refusal("\n[limit]\n"),
             "verona.toml:2: unknown key `limit` at the top; did you mean `limits`?"
+        );
+    }
+
+    #[test]
+    fn a_key_in_a_wrong_section_is_told_where_it_belongs() {
+        assert_eq!(
+            refusal("[limits]\nrequire_tls = false"),
+            "verona.toml:2: unknown key `require_tls` in [limits]; it belongs into [security]"
+        );
+        assert_eq!(
+            refusal("[[host]]\ndomain = \"a.b\"\ndata_dir = \"x\""),
+            "verona.toml:3: unknown key `data_dir` in [[host]]; it belongs to the top of the file"
+        );
+    }
+
+    #[test]
+    fn a_host_has_sections_of_modules_for_itself() {
+        let config = parse(
+            "[[host]]\ndomain = \"a.example\"\n[host.modules.mam]\nretention_days = 3\n\
+             [[host]]\ndomain = \"b.example\"\n[modules.mam]\nretention_days = 9\n",
+        );
+        let config = config.expect("it is right");
+        let days = |table: &ModuleTable| {
+            let table: toml::Table = table.read().expect("a table");
+            table["retention_days"].as_integer()
+        };
+        assert_eq!(days(&config.host_modules[0]["mam"]), Some(3));
+        assert!(config.host_modules[1].is_empty());
+        assert_eq!(days(&config.modules["mam"]), Some(9));
+        let problem = config.host_modules[0]["mam"].problem(Some("retention_days"), "no");
+        assert_eq!(
+            problem.to_string(),
+            "/etc/verona.toml:4: [host.modules.mam] `retention_days`: no"
+        );
+        assert_eq!(
+            refusal("[[host]]\ndomain = \"a.example\"\n[host.modules.muk]\n"),
+            "verona.toml:3: there is no module `muk`; did you mean `muc`?"
         );
     }
 
@@ -544,7 +659,12 @@ mod tests {
         let problem = wrong.read::<Mam>().expect_err("unknown key");
         assert_eq!(problem.line, Some(3), "{problem}");
         let wrong = table("\n[modules]\nmam = { retention_days = -1 }");
-        assert_eq!(wrong.read::<Mam>().expect_err("negative").line, Some(3));
+        let negative = wrong.read::<Mam>().expect_err("negative");
+        assert_eq!(
+            negative.to_string(),
+            "/etc/verona.toml:3: [modules.mam] `retention_days`: invalid value: integer `-1`, \
+             expected a number, 0 or more"
+        );
         assert_eq!(wrong.problem(Some("retention_days"), "no").line, Some(3));
         assert_eq!(wrong.problem(None, "no").line, Some(3));
     }

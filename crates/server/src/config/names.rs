@@ -156,6 +156,30 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// Where clients should come back to, if anywhere in particular.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Location(pub Option<Endpoint>);
+
+impl Location {
+    /// Reads `name:port`, or nothing; a client that comes back begins with STARTTLS or without, as
+    /// it is used to.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        match Endpoint::parse(text)? {
+            Endpoint { direct_tls: true, .. } => Err("is more than name:port".to_owned()),
+            endpoint => Ok(Self(Some(endpoint))),
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_ref().map_or(Ok(()), |endpoint| endpoint.fmt(f))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,6 +213,17 @@ mod tests {
         for wrong in ["romeo", "@montague.lit", "ro meo@montague.lit", "romeo@montague.lit/garden"]
         {
             assert!(BareJid::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_location_is_a_place_or_nothing() {
+        let shown = |text| Location::parse(text).map(|location| location.to_string());
+        for right in ["", "one.montague.lit:5222", "[2001:db8::1]:5222"] {
+            assert_eq!(shown(right), Ok(right.to_owned()));
+        }
+        for wrong in ["one.montague.lit", "tls://one.montague.lit:5223", ":5222"] {
+            assert!(shown(wrong).is_err(), "{wrong}");
         }
     }
 

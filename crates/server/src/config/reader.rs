@@ -10,15 +10,22 @@ use crate::config::problem::{Fault, did_you_mean};
 use crate::config::value::{Bounds, Value};
 
 /// What reading found: the faults, and which keys the file sets.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Report {
     /// What is wrong, in the order in which it was found.
     pub faults: Vec<Fault>,
     /// The keys that were set, as `section.key`.
     pub set: BTreeSet<String>,
+    /// The section in which a key is known, for those who have put it into another.
+    home_of: fn(&str) -> Option<&'static str>,
 }
 
 impl Report {
+    /// Nothing was found yet.
+    pub fn new(home_of: fn(&str) -> Option<&'static str>) -> Self {
+        Self { faults: Vec::new(), set: BTreeSet::new(), home_of }
+    }
+
     /// Adds a fault.
     pub fn fault(&mut self, span: Range<usize>, message: impl Into<String>) {
         self.faults.push(Fault { span, message: message.into() });
@@ -91,7 +98,12 @@ impl<'a, 'i, 'r> Reader<'a, 'i, 'r> {
             if self.asked.contains(&word) {
                 continue;
             }
-            let hint = did_you_mean(word, self.asked.iter().copied());
+            let near = did_you_mean(word, self.asked.iter().copied());
+            let hint = match (self.report.home_of)(word) {
+                Some("") => "; it belongs to the top of the file".to_owned(),
+                Some(header) => format!("; it belongs into {header}"),
+                None => near,
+            };
             let place = match self.header {
                 "" => "at the top".to_owned(),
                 header => format!("in {header}"),

@@ -9,9 +9,9 @@ use verona_core::federation::terms::Terms;
 use verona_core::host::Registration;
 use verona_core::limits::Limits;
 
-use crate::config::names::{BareJid, ComponentDomain, Domain, Endpoint};
+use crate::config::names::{BareJid, ComponentDomain, Domain, Endpoint, Location};
 use crate::config::reader::Reader;
-use crate::config::value::{Bounds, LogFormat, Secret, StorageUrl, Value};
+use crate::config::value::{Bounds, LogFilter, LogFormat, Secret, StorageUrl, Value};
 
 /// What is known of one key.
 #[derive(Clone, Copy, Debug)]
@@ -136,7 +136,8 @@ section! {
 section! {
     /// One section for each domain that is served. Without any, the domain is `localhost`.
     /// The certificate is `data_dir/certs/DOMAIN/fullchain.pem` with `privkey.pem`; without one, a
-    /// self-signed certificate is made.
+    /// self-signed certificate is made. `[host.modules.NAME]` behind it holds for this domain in place
+    /// of `[modules.NAME]`.
     "[[host]]" Host {
         /// The domain, as in `juliet@example.org`.
         domain: Domain;
@@ -148,6 +149,10 @@ section! {
         federate_with: Vec<Domain> = Vec::new();
         /// Domains not to federate with, each with all below it; they count more than `federate_with`.
         federate_not_with: Vec<Domain> = Vec::new();
+        /// Where clients should come back to resume a session (XEP-0198), as in
+        /// `one.example.org:5222`, where the domain leads to several servers; empty: to wherever they
+        /// find the domain.
+        resume_at: Location = Location(None);
     }
 }
 
@@ -231,6 +236,8 @@ keys! {
         rate_burst_bytes: u64 = safe().rate_burst_bytes, 10_000..=1_073_741_824;
         /// Stanzas a second that a session may send; reading pauses, nothing is dropped.
         rate_stanzas_per_sec: u64 = safe().rate_stanzas_per_sec, 1..=1_000_000;
+        /// Distinct addresses that a session may send to in a minute; what goes to more is refused.
+        recipients_per_minute: usize = safe().recipients_per_minute, 1..=1_000_000;
 
         /// Failed logins on one connection, then it is closed. RFC 6120 §6.4.5 asks for 2 to 5.
         failed_logins_per_connection: u32 = safe().failed_logins_per_connection, 2..=100;
@@ -254,6 +261,10 @@ keys! {
         /// Seconds without any answer to what was sent, after which a connection counts as lost. A
         /// session that can be resumed waits for its client then. Another server has 30 at most.
         unanswered_secs: u32 = safe().unanswered_secs, 2..=3600;
+        /// Memory that the process may use, in bytes; 0: 70 % of what the machine or its container
+        /// has. From 80 % of that on nobody new is let in, from 90 % on the sessions end for which most
+        /// waits.
+        memory_bytes_max: u64 = safe().memory_bytes_max;
     }
 }
 
@@ -348,6 +359,6 @@ section! {
         format: LogFormat = LogFormat::Text;
         /// What to log: `error`, `warn`, `info`, `debug` or `trace`, also by part:
         /// `info,verona_core=debug`. The environment variable VERONA_LOG goes before it.
-        filter: String = "info".to_owned();
+        filter: LogFilter = LogFilter::default();
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use verona_core::limits::Limits;
+use verona_modules::install::{SECTIONS, Section as ModuleSection};
 
 use crate::config::load::Config;
 use crate::config::reader::dotted;
@@ -25,7 +26,10 @@ pub enum Detail {
 pub fn show(config: &Config, detail: Detail) -> String {
     let mut page = Page { config, detail, text: String::new() };
     page.section(&Top { data_dir: config.data_dir.clone() });
-    config.hosts.iter().for_each(|host| page.section(host));
+    for (place, host) in config.hosts.iter().enumerate() {
+        page.section(host);
+        page.own_modules(place);
+    }
     page.section(&config.listen);
     page.section(&config.storage);
     page.section(&config.limits);
@@ -95,13 +99,59 @@ impl Page<'_> {
         }
     }
 
-    fn modules(&mut self) {
-        for (name, module) in &self.config.modules {
-            let table: toml::Table = module.read().unwrap_or_default();
-            let header = toml::Table::from_iter([(name.clone(), toml::Value::Table(table))]);
-            let tables = toml::Table::from_iter([("modules".to_owned(), header.into())]);
-            let _ = write!(self.text, "\n{tables}");
+    /// What one host has for itself, as the file says it.
+    fn own_modules(&mut self, place: usize) {
+        let config = self.config;
+        for table in config.host_modules.get(place).into_iter().flat_map(|tables| tables.values()) {
+            self.line(&format!("\n{}", table.header()));
+            let set: toml::Table = table.read().unwrap_or_default();
+            for (name, value) in &set {
+                if self.detail == Detail::Explained {
+                    self.line("\n# Set by the file, for this domain alone");
+                }
+                self.line(&format!("{name} = {value}"));
+            }
         }
+    }
+
+    /// What the file sets of modules is shown in its own words.
+    fn modules(&mut self) {
+        for section in SECTIONS.iter().filter(|section| !section.keys.is_empty()) {
+            let module = self.config.modules.get(section.name);
+            let set: toml::Table = module.and_then(|table| table.read().ok()).unwrap_or_default();
+            if self.detail == Detail::Set && set.is_empty() {
+                continue;
+            }
+            self.line(&format!("\n[modules.{}]", section.name));
+            for key in section.keys {
+                self.module_key(
+                    key.name,
+                    key.doc,
+                    (set.get(key.name), default_of(section, key.name)),
+                );
+            }
+        }
+    }
+
+    fn module_key(
+        &mut self,
+        name: &str,
+        doc: &str,
+        (set, default): (Option<&toml::Value>, String),
+    ) {
+        if self.detail == Detail::Set && set.is_none() {
+            return;
+        }
+        if self.detail == Detail::Explained {
+            self.text.push('\n');
+            wrapped(&mut self.text, doc);
+            self.line(&match set {
+                Some(_) => format!("# Set by the file; the default is {default}"),
+                None => "# Default".to_owned(),
+            });
+        }
+        let value = set.map_or(default, toml::Value::to_string);
+        self.line(&format!("{name} = {value}"));
     }
 
     fn line(&mut self, line: &str) {
@@ -113,6 +163,37 @@ impl Page<'_> {
 fn comment(text: &mut String, doc: &[&str]) {
     for line in doc {
         let _ = writeln!(text, "#{line}");
+    }
+}
+
+/// A comment of one long line, in lines of 100 columns.
+fn wrapped(text: &mut String, doc: &str) {
+    let mut line = String::from("#");
+    for word in doc.split(' ') {
+        if line.len().saturating_add(word.len()) >= 100 {
+            let _ = writeln!(text, "{line}");
+            line.truncate(1);
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    let _ = writeln!(text, "{line}");
+}
+
+/// The default of a module's key, as TOML.
+fn default_of(section: &ModuleSection, key: &str) -> String {
+    let value = toml::Value::try_from((section.defaults)().get(key));
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+/// What a module's key takes, in words; its default tells.
+fn kind_of(section: &ModuleSection, key: &str) -> &'static str {
+    use serde_json::Value;
+    match (section.defaults)().get(key) {
+        Some(Value::Bool(_)) => "true or false",
+        Some(Value::Number(_)) => "a number, 0 or more",
+        Some(Value::Array(_)) => "a list",
+        _ => "a text",
     }
 }
 
@@ -138,15 +219,15 @@ pub fn reference() -> String {
 
 /// The sections of the modules that have keys.
 fn modules(text: &mut String) {
-    let sections = verona_modules::install::SECTIONS.iter();
-    for section in sections.filter(|section| !section.keys.is_empty()) {
+    for section in SECTIONS.iter().filter(|section| !section.keys.is_empty()) {
         let _ = write!(
             text,
-            "\n## `[modules.{}]`\n\n| Key | What it does |\n|---|---|\n",
+            "\n## `[modules.{}]`\n\n| Key | Takes | Default | What it does |\n|---|---|---|---|\n",
             section.name
         );
         for key in section.keys {
-            let _ = writeln!(text, "| `{}` | {} |", key.name, key.doc);
+            let (takes, default) = (kind_of(section, key.name), default_of(section, key.name));
+            let _ = writeln!(text, "| `{}` | {takes} | `{default}` | {} |", key.name, key.doc);
         }
     }
 }
@@ -175,11 +256,15 @@ fn prose(doc: &[&str]) -> String {
 mod tests {
     use std::path::Path;
 
+    use verona_modules::install::NAMES;
+
     use super::*;
 
     const FILE: &str = r#"
         [[host]]
         domain = "Example.org"
+        [host.modules.mam]
+        messages_max = 9
         [limits]
         stanza_bytes_max = 20_000
         [[component]]
@@ -199,7 +284,7 @@ mod tests {
     fn what_is_shown_is_a_config_of_the_same_meaning() {
         for detail in [Detail::Set, Detail::All, Detail::Explained] {
             let shown = show(&config(), detail).replace("***", "correct horse");
-            let again = Config::parse(&shown, Some(Path::new("/etc/verona.toml")), &["mam"])
+            let again = Config::parse(&shown, Some(Path::new("/etc/verona.toml")), NAMES)
                 .unwrap_or_else(|problems| panic!("{problems}\n{shown}"));
             assert_eq!(again.hosts, config().hosts);
             assert_eq!(format!("{:?}", again.limits), format!("{:?}", config().limits));
@@ -207,10 +292,12 @@ mod tests {
             assert_eq!(again.components, config().components);
             assert_eq!(again.s2s, config().s2s);
             assert_eq!(again.data_dir, config().data_dir);
-            assert_eq!(
-                again.modules["mam"].read::<toml::Table>(),
-                config().modules["mam"].read::<toml::Table>()
-            );
+            let mam: toml::Table = again.modules["mam"].read().expect("a section");
+            assert_eq!(mam["retention_days"].as_integer(), Some(3));
+            let own: toml::Table = again.host_modules[0]["mam"].read().expect("a section");
+            assert_eq!(own["messages_max"].as_integer(), Some(9));
+            let names = again.modules.keys().map(String::as_str);
+            assert_eq!(names.count() > 1, detail != Detail::Set, "{shown}");
         }
     }
 
@@ -227,11 +314,14 @@ mod tests {
     fn effective_show_explains_every_key() {
         let shown = show(&config(), Detail::Explained);
         let keys = shown.lines().filter(|line| line.contains(" = ") && !line.starts_with('#'));
-        // `retention_days` is the module's own.
-        let known = keys.filter(|line| !line.starts_with("retention_days"));
         let origins = ["# Default", "# Set by the file", "# Built in"];
         let told = shown.lines().filter(|line| origins.iter().any(|word| line.starts_with(word)));
-        assert_eq!(known.count(), told.count(), "{shown}");
+        assert_eq!(keys.count(), told.count(), "{shown}");
+        assert!(
+            shown.contains("# Set by the file; the default is 0\nretention_days = 3\n"),
+            "{shown}"
+        );
+        assert!(shown.contains("# Default\nsummary = [\"message-count\"]\n"), "{shown}");
         assert!(shown.contains("# Set by the file; the default is 262144\n"), "{shown}");
     }
 
@@ -242,6 +332,8 @@ mod tests {
         assert_eq!(json["limits"]["depth_max"], 128);
         assert_eq!(json["component"][0]["secret"], "***");
         assert_eq!(json["modules"]["mam"]["retention_days"], 3);
+        assert_eq!(json["modules"]["mam"]["enabled"], true);
+        assert_eq!(json["modules"]["push"]["patience_secs"], 10);
     }
 
     #[test]
@@ -251,5 +343,6 @@ mod tests {
             assert!(reference.contains(&format!("| `{}` |", key.name)), "{}", key.name);
         }
         assert!(reference.contains("| must be set |"));
+        assert!(reference.contains("| `enabled` | true or false | `true` | Whether messages are"));
     }
 }

@@ -12,7 +12,7 @@ use toml::de::DeValue;
 use verona_core::host::Registration;
 use zeroize::Zeroize;
 
-use crate::config::names::{BareJid, ComponentDomain, Domain, Endpoint};
+use crate::config::names::{BareJid, ComponentDomain, Domain, Endpoint, Location};
 use crate::config::problem::{Fault, did_you_mean};
 
 /// The smallest and the largest number a key takes.
@@ -88,6 +88,46 @@ pub enum StorageUrl {
     Sqlite(PathBuf),
     /// A PostgreSQL database; the URL can hold a password.
     Postgres(Secret),
+}
+
+/// What is logged: levels, perhaps by part.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LogFilter(String);
+
+impl LogFilter {
+    /// Reads a filter; the error is the end of a sentence that begins with the text. A level that is
+    /// misspelt is refused here, since the log would take it for the name of a part and say nothing.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        const LEVELS: [(&str, ()); 6] =
+            [("off", ()), ("error", ()), ("warn", ()), ("info", ()), ("debug", ()), ("trace", ())];
+        for rule in text.split(',').map(str::trim) {
+            let (part, level) =
+                rule.split_once('=').map_or((None, rule), |(part, level)| (Some(part), level));
+            one_of(level, &LEVELS)
+                .map_err(|message| format!("holds {level:?}, which {message}"))?;
+            if part.is_some_and(|part| !is_part(part)) {
+                return Err(format!("holds {rule:?}, write it as in \"verona_core=debug\""));
+            }
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The filter as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for LogFilter {
+    fn default() -> Self {
+        Self("info".to_owned())
+    }
+}
+
+/// Whether a word can name a part of the program, such as `verona_core::stream`.
+fn is_part(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':'))
 }
 
 fn wrong(value: &Spanned<DeValue<'_>>, message: impl Into<String>, faults: &mut Vec<Fault>) {
@@ -231,6 +271,9 @@ text! {
         LogFormat::Text => "text".to_owned(),
         LogFormat::Json => "json".to_owned(),
     };
+    Location, "an address such as \"one.example.org:5222\", or \"\"", open Location::parse,
+        Self::to_string;
+    LogFilter, "a level, or levels by part", open LogFilter::parse, |filter| filter.0.clone();
     PathBuf, "a path", open path, |path| path.display().to_string();
     Registration, "\"closed\", \"invite\" or \"open\"", open registration, |kind| match kind {
         Registration::Closed => "closed".to_owned(),
@@ -415,5 +458,17 @@ mod tests {
     fn a_nearly_right_word_is_suggested() {
         let message = read::<Registration>("\"invites\"", Bounds::ANY).expect_err("no such word");
         assert!(message.ends_with("did you mean `invite`?"), "{message}");
+    }
+
+    #[test]
+    fn a_filter_of_the_log_has_levels_that_exist() {
+        for text in ["info", "off", "info,verona_core=debug", "warn, verona_core::stream=trace"] {
+            assert_eq!(LogFilter::parse(text).expect(text).as_str(), text);
+        }
+        let message = read::<LogFilter>("\"inof\"", Bounds::ANY).expect_err("no such level");
+        assert!(message.ends_with("did you mean `info`?"), "{message}");
+        for text in ["", "info,", "verona_core", "verona_core=", "info,verona_core=lots", "=info"] {
+            assert!(LogFilter::parse(text).is_err(), "{text}");
+        }
     }
 }

@@ -116,11 +116,35 @@ pub struct Status {
     pub listening: BTreeMap<String, Vec<SocketAddr>>,
     /// Bound resources.
     pub sessions: u64,
-    /// Other figures, by name.
-    pub figures: BTreeMap<String, u64>,
+    /// Those of them that wait for their clients to come back (XEP-0198 §5).
+    #[serde(default)]
+    pub asleep: u64,
+    /// Memory in use, in bytes.
+    #[serde(default)]
+    pub memory_bytes: u64,
+    /// Memory that may be used.
+    #[serde(default)]
+    pub memory_bytes_max: u64,
+    /// Errors of the program that were caught since it was started.
+    #[serde(default)]
+    pub panics: u64,
+    /// How it stands with components.
+    #[serde(default)]
+    pub components: Vec<ComponentState>,
     /// How it stands with other servers.
     #[serde(default)]
     pub servers: Vec<OtherServer>,
+}
+
+/// How it stands with an external component.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ComponentState {
+    /// Its domain.
+    pub domain: String,
+    /// Connections that it has.
+    pub connections: u64,
+    /// Stanzas that wait for it.
+    pub stanzas: u64,
 }
 
 /// How it stands between a host and a domain elsewhere.

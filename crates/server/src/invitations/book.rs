@@ -91,7 +91,7 @@ impl<'a> Book<'a> {
                  set registration = \"invite\" in its [[host]] section"
             )));
         }
-        let days = invitation_days(self.config).map_err(InviteError)?;
+        let days = invitation_days(self.config, host.domain.as_str()).map_err(InviteError)?;
         let secs = secs.unwrap_or_else(|| days.saturating_mul(DAY_SECS));
         if !(1..=DAYS_MAX.saturating_mul(DAY_SECS)).contains(&secs) {
             let message =

@@ -226,6 +226,8 @@ async fn the_twenty_first_resource_is_refused(fortress: Arc<Fortress>) {
     let mut raw = at(&fortress, Security::Tls, Stage::LoggedIn, &who).await;
     let answer = bind(&mut raw, &format!("<bind xmlns='{NS_BIND}'/>")).await;
     assert_eq!(condition(&answer).as_deref(), Some("resource-constraint"));
+    let error = answer.children().find(|child| child.name == "error").unwrap();
+    assert!(error.child("resource-limit-exceeded", "urn:xmpp:errors").is_some(), "{error:?}");
     // When one leaves there is room again, on the same stream.
     let mut leaving = bound.pop().unwrap();
     leaving.send(b"</stream:stream>").await.unwrap();

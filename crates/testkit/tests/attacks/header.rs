@@ -68,6 +68,11 @@ async fn a_host_that_is_not_served_or_not_named_is_unknown(fortress: Arc<Fortres
     }
     let without = header("x").replace(" to='x'", "");
     at_the_start(&fortress, without.as_bytes(), "host-unknown").await;
+    // RFC 6120 §4.9.1.3: the header in front of the error names nobody.
+    let mut raw = Raw::connect(&fortress.gate(Security::StartTls), &nobody()).await.unwrap();
+    raw.send(without.as_bytes()).await.unwrap();
+    let Item::Open(answer) = raw.item().await.unwrap() else { panic!("no header") };
+    assert_eq!(answer.attr("from"), Some(""));
 }
 
 async fn a_to_that_is_no_domain_is_improper(fortress: Arc<Fortress>) {
