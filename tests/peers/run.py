@@ -170,6 +170,9 @@ async def expired(rig, first, second):
     one = await rig.start(first, strict=True, settings=HASTY)
     other = await rig.start(second, kind="expired")
     await one.make("romeo")
+    # Who makes accounts is ready to answer.
+    if "juliet" not in other.known:
+        await other.make("juliet")
     romeo = await Person(one, "romeo").come()
     jid = f"juliet@{other.domain}"
     romeo.say(jid, "art thou there?")
@@ -248,8 +251,7 @@ async def gone(rig, first, second):
     await asyncio.to_thread(one.stop)
     await juliet.sees("unavailable", f"{room}/nurse")
     # Romeo's waits, also for a server that starts anew; this one does not.
-    juliet.say(room, "art thou there?", "groupchat")
-    await juliet.sees("unavailable", f"{room}/romeo", within=60)
+    await steps.find_gone(juliet, room, "romeo")
     await asyncio.to_thread(one.start)
     for person in (romeo, nurse):
         person.abort()
@@ -263,8 +265,7 @@ async def gone(rig, first, second):
         break
     juliet.heard.clear()
     one.kill()
-    juliet.say(room, "and thou?", "groupchat")
-    await juliet.sees("unavailable", f"{room}/tybalt", within=60)
+    await steps.find_gone(juliet, room, "tybalt")
 
 
 async def certificates(rig, first, second):

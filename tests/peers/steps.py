@@ -97,6 +97,18 @@ async def join(person, room, nick, within=PATIENCE):
     await person.sees("available", f"{room}/{nick}", within)
 
 
+async def find_gone(person, room, nick):
+    """Speaks until the room finds that it cannot reach somebody: the first words may still be written
+    to a connection that is about to break."""
+    for _ in range(12):
+        person.say(room, "art thou there?", "groupchat")
+        try:
+            return await person.sees("unavailable", f"{room}/{nick}", within=5)
+        except Failure:
+            pass
+    raise Failure(f"{nick} is in {room} yet, for all that it knows")
+
+
 async def enter(server, name):
     """Somebody without a session that lives through anything."""
     await server.make(name)
@@ -137,8 +149,6 @@ async def condition_of(question):
 async def hears_nothing_from(romeo, server, juliet=None):
     """What somebody there says does not come in."""
     if juliet is None:
-        if "juliet" not in server.known:
-            await server.make("juliet")
         juliet = await Person(server, "juliet").come()
     juliet.say(romeo.boundjid.bare, "wilt thou be gone?")
     try:
@@ -199,6 +209,8 @@ async def survive_a_kill(romeo, juliet, second, count=40):
     # What it has taken is the partner's to keep, and not every partner does.
     for line in lines[:count // 2]:
         await juliet.hears("message", romeo.boundjid.bare, line)
+    # What she has heard, her server may not have acknowledged yet: that would be sent once more.
+    await asyncio.sleep(1)
     second.kill()
     for line in lines[count // 2:]:
         romeo.say(jid, line)
