@@ -263,6 +263,8 @@ async def gone(rig, first, second):
         except Failure:
             continue
         break
+    else:
+        raise Failure("nobody can enter the room any more")
     juliet.heard.clear()
     one.kill()
     await steps.find_gone(juliet, room, "tybalt")

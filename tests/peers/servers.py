@@ -264,6 +264,7 @@ ca_file: "{self.rig.authority.certificate}"
 s2s_use_starttls: {"required_trusted" if self.strict else "required"}
 s2s_cafile: "{self.rig.authority.certificate}"
 outgoing_s2s_families: [ipv4]
+s2s_max_retry_delay: 1
 auth_password_format: plain
 registration_timeout: infinity
 listen:
