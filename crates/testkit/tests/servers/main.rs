@@ -7,3 +7,4 @@ mod managed;
 mod outgoing;
 mod pairs;
 mod rig;
+mod trips;

@@ -47,6 +47,8 @@ pub struct Network {
     trusted: Mutex<BTreeSet<String>>,
     /// Which domains were called, in order, with the name of who called.
     pub calls: Mutex<Vec<String>>,
+    /// The connections of those calls, in the same order.
+    lines: Mutex<Vec<Arc<Mutex<Shown>>>>,
 }
 
 #[derive(Clone)]
@@ -106,6 +108,14 @@ impl Network {
     /// How often a domain was called.
     pub fn calls_to(&self, domain: &str) -> usize {
         self.calls.lock().unwrap().iter().filter(|call| **call == domain).count()
+    }
+
+    /// How often who called has said something to which an answer could be waited for, on the last
+    /// connection to a domain: the round trips, without those of TCP and TLS.
+    pub fn round_trips_to(&self, domain: &str) -> usize {
+        let calls = self.calls.lock().unwrap();
+        let last = calls.iter().rposition(|call| call == domain).expect("a call");
+        self.lines.lock().unwrap()[last].lock().unwrap().round_trips
     }
 }
 
@@ -275,10 +285,11 @@ impl Reach for Ways {
         Box::pin(async move {
             let domain = pair.remote.domain();
             self.network.calls.lock().unwrap().push(domain.to_owned());
+            let (near, far) = pipes();
+            self.network.lines.lock().unwrap().push(near.shared.clone());
             let door = self.network.doors.lock().unwrap().get(domain).cloned();
             let steps = vec![format!("no records for {domain}")];
             let door = door.ok_or(Unreachable { unknown: true, steps })?;
-            let (near, far) = pipes();
             match door {
                 Door::Server(server, established) => {
                     tokio::spawn(async move {
@@ -336,11 +347,13 @@ pub struct End {
     secure: bool,
 }
 
-/// The certificates that the two sides have shown.
+/// The certificates that the two sides have shown, and how often they took turns.
 #[derive(Default)]
 struct Shown {
     calling: Vec<Vec<u8>>,
     called: Vec<Vec<u8>>,
+    round_trips: usize,
+    last: Option<Side>,
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -414,6 +427,11 @@ impl AsyncWrite for End {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        let mut shown = self.shared.lock().unwrap();
+        if shown.last.replace(self.side) != Some(self.side) && self.side == Side::Calling {
+            shown.round_trips += 1;
+        }
+        drop(shown);
         Pin::new(&mut self.pipe).poll_write(context, bytes)
     }
 
