@@ -1,5 +1,6 @@
 """A session with XEP-0198 that outlives its connections, as the clients of phones have it."""
 
+from server import DOMAIN
 from stanzas import CLIENT
 from stream import SM, Gone, Refused, Stream
 
@@ -16,12 +17,14 @@ class Managed:
         self.port, self.name, self.acknowledged, self.chance = port, name, acknowledged, chance
         # From which address it comes, and for how many seconds it may be away.
         self.source, self.max = "", 600
+        # Where the account is.
+        self.domain = DOMAIN
         self.id = None
         self.stream = None
 
     def enter(self):
         """Logs in anew: what was not acknowledged by then stays so."""
-        self.stream = Stream(self.port, source=self.source)
+        self.stream = Stream(self.port, source=self.source, domain=self.domain)
         self.stream.login(self.name, PASSWORD, RESOURCE)
         self.stream.send(f"<enable xmlns='urn:xmpp:sm:3' resume='true' max='{self.max}'/>")
         enabled = self.stream.wait(lambda e: e.tag in (SM + "enabled", SM + "failed"))
@@ -34,7 +37,7 @@ class Managed:
     def resume(self):
         """Goes on with the session on a new connection, and sends again what the server has not
         handled (§5). False when the server knows the session no longer."""
-        self.stream = Stream(self.port, source=self.source)
+        self.stream = Stream(self.port, source=self.source, domain=self.domain)
         self.stream.authenticate(self.name, PASSWORD)
         self.stream.send(f"<resume xmlns='urn:xmpp:sm:3' previd='{self.id}' h='{self.received}'/>")
         answer = self.stream.wait(lambda e: e.tag in (SM + "resumed", SM + "failed"))

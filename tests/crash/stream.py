@@ -29,7 +29,8 @@ class Refused(Exception):
 class Stream:
     """One stream to the server, from the header to the end."""
 
-    def __init__(self, port, timeout=10, source=""):
+    def __init__(self, port, timeout=10, source="", domain=DOMAIN):
+        self.domain = domain
         try:
             self.socket = socket.create_connection((HOST, port), timeout, (source, 0))
         except OSError as error:
@@ -40,7 +41,7 @@ class Stream:
 
     def open(self):
         self.stanzas = Stanzas()
-        self.send(f"<stream:stream to='{DOMAIN}' version='1.0' xmlns='jabber:client' "
+        self.send(f"<stream:stream to='{self.domain}' version='1.0' xmlns='jabber:client' "
                   "xmlns:stream='http://etherx.jabber.org/streams'>")
         return self.wait(lambda e: e.tag == FEATURES)
 

@@ -1,7 +1,10 @@
 """A certificate authority of our own, and certificates of the right and the wrong kinds."""
 
 import subprocess
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+
+DAY = timedelta(days=1)
 
 
 def openssl(*words):
@@ -21,36 +24,37 @@ class Authority:
                 "keyUsage=critical,keyCertSign,cRLSign")
 
     def issue(self, folder, domains, kind="valid"):
-        """Writes fullchain.pem and privkey.pem for domains; `kind` is valid, expired or own (signed
-        by nobody but itself)."""
+        """Writes fullchain.pem and privkey.pem for domains, or names of other kinds as openssl has
+        them; `kind` is valid, brief (for one more day), expired, early (valid from next year), common
+        (the first domain is its CN and nothing else), mail (for nothing but e-mail) or own (signed by
+        itself)."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         key, chain, request = (folder / name for name in ("privkey.pem", "fullchain.pem", "csr.pem"))
-        names = ",".join(f"DNS:{domain}" for domain in domains)
+        names = ",".join(name if ":" in name else f"DNS:{name}" for name in domains)
         new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key,
-               "-subj", f"/CN={domains[0]}"]
-        extensions = ["-addext", f"subjectAltName={names}"]
+               "-subj", f"/CN={domains[0] if kind == 'common' else 'rig'}"]
+        # Without any extension a certificate is of a version that is refused for that alone.
+        extensions = ["-addext", "basicConstraints=CA:FALSE"]
+        if kind != "common":
+            extensions += ["-addext", f"subjectAltName={names}"]
+        if kind == "mail":
+            extensions += ["-addext", "extendedKeyUsage=emailProtection"]
         if kind == "own":
             openssl("req", "-x509", *new, *extensions, "-days", 30, "-out", chain)
             return folder
         openssl("req", *new, *extensions, "-out", request)
-        dates = ["-not_before", "20200101000000Z", "-not_after", "20210101000000Z"]
-        days = ["-days", 30]
-        if kind == "expired" and not self.takes_dates():
-            self.sign_expired(request, chain)
-        else:
-            openssl("x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self.key,
-                    "-CAcreateserial", "-copy_extensions", "copy",
-                    *(dates if kind == "expired" else days), "-out", chain)
+        now = datetime.now(timezone.utc)
+        begin, end = {
+            "expired": (now - 60 * DAY, now - 30 * DAY),
+            "early": (now + 365 * DAY, now + 395 * DAY),
+            "brief": (now - DAY, now + DAY),
+        }.get(kind, (now - DAY, now + 30 * DAY))
+        self.sign(request, chain, (begin, end))
         request.unlink()
         return folder
 
-    def takes_dates(self):
-        """`openssl x509` takes dates since 3.4; `openssl ca` always did."""
-        text = subprocess.run(["openssl", "x509", "-help"], capture_output=True, text=True)
-        return "-not_before" in text.stderr + text.stdout
-
-    def sign_expired(self, request, chain):
+    def sign(self, request, chain, between):
         config, index = self.folder / "ca.cnf", self.folder / "index.txt"
         index.write_text("")
         config.write_text(f"""\
@@ -68,6 +72,6 @@ unique_subject = no
 [any]
 commonName = supplied
 """)
+        begin, end = (time.strftime("%Y%m%d%H%M%SZ") for time in between)
         openssl("ca", "-batch", "-notext", "-config", config, "-cert", self.certificate, "-keyfile",
-                self.key, "-startdate", "20200101000000Z", "-enddate", "20210101000000Z", "-in",
-                request, "-out", chain)
+                self.key, "-startdate", begin, "-enddate", end, "-in", request, "-out", chain)

@@ -22,18 +22,21 @@ def take_any_certificate(client):
 class Person(slixmpp.ClientXMPP):
     """A client that notes what it hears, so that a step can wait for it."""
 
-    def __init__(self, server, name, resource="rig"):
+    def __init__(self, server, name, resource="rig", managed=True):
         super().__init__(f"{name}@{server.domain}/{resource}", PASSWORD)
         take_any_certificate(self)
         self.home = server
         self.heard, self.changed = [], asyncio.Event()
         self.auto_authorize, self.auto_subscribe = None, False
-        for plugin in ("xep_0030", "xep_0045", "xep_0077", "xep_0092", "xep_0199", "xep_0198"):
+        for plugin in ("xep_0030", "xep_0045", "xep_0077", "xep_0092", "xep_0199"):
             self.register_plugin(plugin)
+        if managed:
+            self.register_plugin("xep_0198")
         self["xep_0077"].create_account = False
         self.add_event_handler("session_start", self.began)
         self.add_event_handler("failed_all_auth", lambda _: self.note("failed", "authentication"))
         self.add_event_handler("message", self.message)
+        self.add_event_handler("message_error", self.refused)
         self.add_event_handler("groupchat_presence", self.seen_in_room)
         for kind in ("available", "unavailable", "subscribe", "subscribed", "unsubscribed", "error"):
             self.add_event_handler(
@@ -52,10 +55,12 @@ class Person(slixmpp.ClientXMPP):
         gone = presence["type"] in ("unavailable", "error")
         self.note(presence["type"] if gone else "available", presence["from"].full)
 
+    def refused(self, message):
+        error = message["error"]
+        self.note("refused", message["from"].bare, error["condition"], error["type"], message["id"])
+
     def message(self, message):
-        if message["type"] == "error":
-            self.note("refused", message["from"].bare, message["error"]["condition"], message["id"])
-        elif message["body"]:
+        if message["type"] != "error" and message["body"]:
             who = message["from"]
             self.note("message", who.full if message["type"] == "groupchat" else who.bare,
                       message["body"])

@@ -1,45 +1,33 @@
 """Verona and its partners, each with a domain of its own, on loopback and on ports that were free."""
 
+import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-HOST = "127.0.0.1"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "clients"))
 
-
-def free_ports(count):
-    """Ports that nobody listens on; the next who asks might get them too, but not at once."""
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind((HOST, 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
-def listens(port):
-    with socket.socket() as s:
-        s.settimeout(1)
-        return s.connect_ex((HOST, port)) == 0
+from server import HOST, ROOT, free_ports, listens  # noqa: E402
 
 
 class Server:
     """A server process with its folder; a subclass says how it is set up and started.
 
-    `kind` is that of its certificate: valid, expired or own (see authority.py). `direct`: it is found
-    by direct TLS alone. `strict`: it takes no server without a valid certificate.
+    `kind` is that of its certificate (see authority.py). `direct`: it is found by direct TLS alone.
+    `strict`: it takes no server without a valid certificate. `settings`: lines of Verona's config, by
+    section. `clock`: a Verona whose clock can be turned.
     """
 
     name = "?"
     rooms = "conference"
 
-    def __init__(self, folder, domain, rig, kind="valid", direct=False, strict=False):
+    def __init__(self, folder, domain, rig, kind="valid", direct=False, strict=False, settings=None,
+                 clock=False):
+        self.settings, self.clock = settings or {}, clock
         self.folder, self.domain, self.rig = Path(folder), domain, rig
         self.folder.mkdir(parents=True)
         self.c2s, self.s2s, self.s2s_tls = free_ports(3)
@@ -138,9 +126,13 @@ https = []
 component = []
 
 [limits]
-unlimited = true
+{self.settings.get("limits", "unlimited = true")}
+
+[security]
+{self.settings.get("security", "")}
 
 [s2s]
+{self.settings.get("s2s", "")}
 trust = ["{self.rig.authority.certificate}"]
 require_certificate = {"true" if self.strict else "false"}
 
@@ -154,16 +146,49 @@ filter = "{os.environ.get("VERONA_LOG", "info")}"
     def command(self):
         return [self.binary, "serve", "--config", self.config]
 
+    def environment(self):
+        if not self.clock:
+            return super().environment()
+        library = Path(f"/usr/lib/{os.uname().machine}-linux-gnu/faketime/libfaketimeMT.so.1")
+        if not library.exists():
+            raise RuntimeError(f"{library} is not there")
+        if not (self.folder / "clock").exists():
+            self.turn("+0")
+        return dict(super().environment(), LD_PRELOAD=str(library), FAKETIME_NO_CACHE="1",
+                    FAKETIME_TIMESTAMP_FILE=str(self.folder / "clock"),
+                    FAKETIME_DONT_FAKE_MONOTONIC="1")
+
+    def turn(self, by):
+        """Sets its clock apart from the others'; what measures time is left alone."""
+        new = self.folder / "clock.new"
+        new.write_text(by + "\n")
+        new.rename(self.folder / "clock")
+
     def add_account(self, name, password):
         subprocess.run(
             [self.binary, "account", "add", f"{name}@{self.domain}", "--password-stdin", "--config",
              self.config],
             input=password + "\n", text=True, check=True, stdout=subprocess.DEVNULL)
 
-    def status(self):
+    def status(self, domain):
+        """How it stands with another server."""
         done = subprocess.run([self.binary, "status", "--json", "--config", self.config],
                               capture_output=True, text=True, check=True)
-        return json.loads(done.stdout)
+        others = json.loads(done.stdout)["servers"]
+        return next((other for other in others if other["domain"] == domain), None)
+
+    async def says_why(self, domain, cause, within=15):
+        """Status and log tell the cause why a server cannot be reached."""
+        end = time.monotonic() + within
+        while True:
+            told = (self.status(domain) or {}).get("failure") or ""
+            logged = [line for line in self.text().splitlines()
+                      if "no stream to another server" in line and domain in line]
+            if cause in told and any(cause in line for line in logged):
+                return
+            if time.monotonic() > end:
+                raise RuntimeError(f"{cause!r} is not the cause: {told!r}, in the log {logged[-3:]}")
+            await asyncio.sleep(0.3)
 
 
 class Prosody(Server):
@@ -236,6 +261,7 @@ ca_file: "{self.rig.authority.certificate}"
 s2s_use_starttls: {"required_trusted" if self.strict else "required"}
 s2s_cafile: "{self.rig.authority.certificate}"
 outgoing_s2s_families: [ipv4]
+s2s_max_retry_delay: 1
 auth_password_format: plain
 registration_timeout: infinity
 listen:

@@ -1,10 +1,14 @@
 """What two servers are put through together."""
 
 import asyncio
-
+import re
+import socket
+import struct
+from pathlib import Path
 from xml.etree import ElementTree
 
-from people import Failure, Person
+from people import PATIENCE, Failure, Person
+from slixmpp.exceptions import XMPPError
 from strangers import Stranger
 
 TAKEN_AS_IT_IS = ("<query xmlns='http://jabber.org/protocol/muc#owner'>"
@@ -69,13 +73,8 @@ async def leave(romeo, juliet):
 async def meet(romeo, juliet, second):
     """A user of the first server in a room of the second."""
     room = f"garden@{second.rooms}.{second.domain}"
-    juliet["xep_0045"].join_muc(room, "juliet")
-    await juliet.sees("available", f"{room}/juliet")
-    # A new room may be locked until its owner takes it as it is.
-    form = juliet.make_iq_set(ito=room, sub=ElementTree.fromstring(TAKEN_AS_IT_IS))
-    await form.send(timeout=20)
-    romeo["xep_0045"].join_muc(room, "romeo")
-    await romeo.sees("available", f"{room}/romeo")
+    await open_room(juliet, room)
+    await join(romeo, room, "romeo")
     await juliet.sees("available", f"{room}/romeo")
     for one, nick in ((romeo, "romeo"), (juliet, "juliet")):
         one.say(room, f"{nick} speaks", "groupchat")
@@ -83,6 +82,122 @@ async def meet(romeo, juliet, second):
             await other.hears("message", f"{room}/{nick}", f"{nick} speaks")
     romeo["xep_0045"].leave_muc(room, "romeo")
     await juliet.sees("unavailable", f"{room}/romeo")
+
+
+async def open_room(person, room):
+    nick = person.boundjid.user
+    await join(person, room, nick)
+    # A new room may be locked until its owner takes it as it is.
+    form = person.make_iq_set(ito=room, sub=ElementTree.fromstring(TAKEN_AS_IT_IS))
+    await form.send(timeout=20)
+
+
+async def join(person, room, nick, within=PATIENCE):
+    person["xep_0045"].join_muc(room, nick)
+    await person.sees("available", f"{room}/{nick}", within)
+
+
+async def find_gone(person, room, nick):
+    """Speaks until the room finds that it cannot reach somebody: the first words may still be written
+    to a connection that is about to break."""
+    for _ in range(12):
+        person.say(room, "art thou there?", "groupchat")
+        try:
+            return await person.sees("unavailable", f"{room}/{nick}", within=5)
+        except Failure:
+            pass
+    raise Failure(f"{nick} is in {room} yet, for all that it knows")
+
+
+async def enter(server, name):
+    """Somebody without a session that lives through anything."""
+    await server.make(name)
+    return await Person(server, name, managed=False).come()
+
+
+async def until(holds, what, within=PATIENCE):
+    loop = asyncio.get_running_loop()
+    end = loop.time() + within
+    while not holds():
+        if loop.time() > end:
+            raise Failure(f"not within {within} s: {what}")
+        await asyncio.sleep(0.1)
+
+
+async def slowest_ping(romeo, juliet, seconds):
+    """How long the slowest answer of the other's server took, asked in both directions in turns."""
+    loop = asyncio.get_running_loop()
+    end, slowest = loop.time() + seconds, 0
+    while loop.time() < end:
+        for one, other in ((romeo, juliet), (juliet, romeo)):
+            began = loop.time()
+            await one["xep_0199"].send_ping(other.boundjid.domain, timeout=20)
+            slowest = max(slowest, loop.time() - began)
+        await asyncio.sleep(0.02)
+    return slowest
+
+
+async def condition_of(question):
+    """The error with which a question is answered."""
+    try:
+        await question
+    except XMPPError as error:
+        return error.condition, error.etype
+    return None
+
+
+async def hears_nothing_from(romeo, server, juliet=None):
+    """What somebody there says does not come in."""
+    if juliet is None:
+        juliet = await Person(server, "juliet").come()
+    juliet.say(romeo.boundjid.bare, "wilt thou be gone?")
+    try:
+        await romeo.hears("message", within=5)
+    except Failure:
+        return
+    raise Failure("a stanza of a server with an expired certificate was taken")
+
+
+def connections(one, other):
+    """The ports to which the connections go that stand between two servers."""
+    ports = {one.s2s, other.s2s}
+    found = []
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, _, remote, state = line.split()[:4]
+        port = int(remote.split(":")[1], 16)
+        if state == "01" and port in ports:
+            found.append(port)
+    return found
+
+
+def memory(server):
+    """MiB that the server has in use."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) // 1024
+
+
+def pour(stranger, domain, stop):
+    """Sends without end, to nobody, to somebody who is away and to the server; gives the number of
+    bytes."""
+    body = f"<body>{'flood ' * 100}</body>"
+    texts = [f"<message from='a@flood.lit' to='{to}@{domain}' type='chat'>{body}</message>"
+             for to in ("nobody", "paris")]
+    ping = "<ping xmlns='urn:xmpp:ping'/>"
+    texts.append(f"<iq from='a@flood.lit' to='{domain}' type='get' id='f'>{ping}</iq>")
+    text = "".join(texts * 10).encode()
+    poured = 0
+    # One that is held up must not hang.
+    stranger.socket.settimeout(0.5)
+    while not stop.is_set():
+        try:
+            poured += stranger.socket.send(text)
+        except TimeoutError:
+            continue
+        except OSError:
+            break
+    stranger.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    stranger.close()
+    return poured
 
 
 async def survive_a_kill(romeo, juliet, second, count=40):

@@ -129,6 +129,17 @@ impl Limits {
     pub fn between_servers(&self) -> verona_xml::Limits {
         verona_xml::Limits { element_bytes_max: self.server_stanza_bytes_max, ..self.after_login() }
     }
+
+    /// Seconds for which another server may owe an acknowledgement before the connection counts as
+    /// dead.
+    pub fn server_answer_secs(&self) -> u64 {
+        STREAM_ANSWER_SECS.min(self.unanswered_secs.into())
+    }
+
+    /// Seconds between two looks of a server stream after itself.
+    pub fn server_tick_secs(&self) -> u64 {
+        STREAM_TICK_SECS.min(self.server_answer_secs())
+    }
 }
 
 /// Seconds between two rounds of what modules do without being asked.
@@ -366,10 +377,10 @@ pub const STREAM_WINDOW_BYTES: usize = 512 * 1024;
 /// Bytes that are taken from a queue for one write.
 pub const STREAM_BATCH_BYTES: usize = 32 * 1024;
 
-/// Seconds between two looks of a server stream after itself.
+/// Seconds between two looks of a server stream after itself at most.
 pub const STREAM_TICK_SECS: u64 = 10;
 
-/// Seconds for which the peer may owe an acknowledgement before the connection counts as dead.
+/// Seconds for which another server may owe an acknowledgement at most.
 pub const STREAM_ANSWER_SECS: u64 = 30;
 
 /// Seconds for which a stream that is closed waits for the peer's end of it.
@@ -393,12 +404,13 @@ pub const UNPROVEN_SECS: u64 = 10;
 pub const PING_PAUSE_MILLIS: u64 = 1_000;
 
 /// Seconds for which this server tries to resume a stream of its own before what was sent on it is
-/// sent anew.
-pub const OURS_RESUMES_SECS: u64 = 30;
+/// sent anew: longer than a try may take that comes to nothing, since what is sent anew may come twice.
+pub const OURS_RESUMES_SECS: u64 = 120;
 
-/// Seconds for which a peer is waited for to resume a stream of its own on which we had sent something:
-/// it is at it at once, or not at all.
-pub const THEIRS_RESUMES_SECS: u64 = 3;
+/// Seconds for which a peer is waited for to resume a stream of its own on which we had sent something.
+/// Over a line that says nothing it may find out a look later than we do, and what is sent anew before it
+/// comes may come twice.
+pub const THEIRS_RESUMES_SECS: u64 = 15;
 
 /// How long opening a stream to another server may take in all: records, connections, TLS, dialback.
 pub const ESTABLISH_SECS: u64 = 90;

@@ -53,9 +53,10 @@ struct Written {
 }
 
 impl Server {
-    /// Ends all streams within `patience`: sessions that may be resumed sleep and are written down,
-    /// the others hear `system-shutdown`. Returns how many did not end in time.
-    pub async fn suspend(self: &Arc<Self>, patience: Duration) -> Result<usize, StoreError> {
+    /// Ends all streams of clients within `patience`: sessions that may be resumed sleep, the others
+    /// hear `system-shutdown`, and their contacts, also at other servers, that they are gone (RFC 6121
+    /// §4.5.2).
+    pub async fn end_streams(self: &Arc<Self>, patience: Duration) {
         let error = StreamError::new(StreamCondition::SystemShutdown);
         let ended = async {
             loop {
@@ -75,6 +76,12 @@ impl Server {
             }
         };
         let _ = tokio::time::timeout(patience, ended).await;
+    }
+
+    /// The same for the last time: what sleeps is written down. Returns how many streams did not end in
+    /// time.
+    pub async fn suspend(self: &Arc<Self>, patience: Duration) -> Result<usize, StoreError> {
+        self.end_streams(patience).await;
         self.directory.each(|account| keep::tell(self, account, &mut account.turn()));
 
         // Counted before the sleepers are taken away, who would count as awake.

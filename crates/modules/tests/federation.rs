@@ -27,7 +27,7 @@ const NS_STANZAS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
 const JULIET: &str = "juliet@capulet.lit/balcony";
 const ROMEO: &str = "romeo@montague.lit/orchard";
 
-/// Conversations with characters at both domains, in which nothing hangs on who is quicker.
+/// Conversations with characters at both domains.
 const CONVERSATIONS: &[&str] = &[
     "addressing",
     "archive",
@@ -41,8 +41,12 @@ const CONVERSATIONS: &[&str] = &[
     "presence-directed",
     "presence-probe",
     "subscription",
+    "subscription-cancelled",
+    "subscription-denied",
+    "subscription-ended",
     "subscription-nobody",
     "subscription-offline",
+    "subscription-preapproval",
     "vcard",
 ];
 
@@ -220,6 +224,23 @@ async fn senders_hear_what_became_of_their_stanzas() {
     let route = world.capulet.server.federation.find("capulet.lit", "montague.lit");
     let failed = route.expect("a route").standing().failed.expect("a failure");
     assert!(failed.cause.contains("connection refused"), "{}", failed.cause);
+}
+
+/// The time of a message runs while a stream is being opened, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_does_not_wait_as_long_as_somebody_says_nothing() {
+    let world = world();
+    let terms = Terms { queue_secs: 1, ..Terms::default() };
+    world.capulet.server.federation.set_terms(terms);
+    world.roads.silence("montague.lit", true);
+    let mut juliet = online(&world, JULIET).await;
+    juliet.send(&message("romeo@montague.lit", "late")).await.expect("sent");
+    let error = next_message(&mut juliet).await;
+    assert_eq!((error.attr("id"), error.attr("type")), (Some("late"), Some("error")));
+    assert_eq!(condition(&error).as_deref(), Some("remote-server-timeout"), "{error:?}");
+    let route = world.capulet.server.federation.find("capulet.lit", "montague.lit");
+    let standing = route.expect("a route").standing();
+    assert!(standing.failed.is_none(), "the first try is not over: {standing:?}");
 }
 
 /// SECURITY §1: a flood towards one domain, and the silence of another, are nobody else's affair.

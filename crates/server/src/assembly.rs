@@ -37,7 +37,7 @@ use crate::settings::{components, hosts, policy, reaching, rules, terms};
 /// How often silent sessions are looked for at least, in seconds.
 const SWEEP_SECS_MAX: u32 = 15;
 
-/// How long a stop waits for sessions to say goodbye.
+/// How long a stop waits for sessions to say goodbye, in all.
 const GOODBYE: Duration = Duration::from_secs(6);
 
 /// How long a trial federation may take; who asks for it waits a minute.
@@ -239,13 +239,15 @@ impl Assembly {
     /// Closes the doors, says goodbye to all sessions, and settles what is under way.
     pub async fn stop(&self) {
         self.tasks.lock().await.shutdown().await;
+        // Whoever leaves is seen leaving at other servers, while there are streams to them.
+        self.server.end_streams(GOODBYE / 2).await;
         match self.server.leave_federation(FAREWELL).await {
             0 => {}
             left => tracing::warn!(left, "server streams did not end in time"),
         }
         self.calls.end();
         self.server.suspend_components(GOODBYE / 2).await;
-        match self.server.suspend(GOODBYE).await {
+        match self.server.suspend(GOODBYE / 2).await {
             Ok(0) => {}
             Ok(left) => tracing::warn!(left, "sessions did not end in time"),
             Err(error) => tracing::error!(%error, "sessions could not be written down"),

@@ -241,13 +241,26 @@ impl Client {
         if self.ended {
             return Ok(false);
         }
-        self.round_trips += 1;
-        let id = format!("{ROUND_TRIP}{}", self.round_trips);
         let domain = &self.address.domain;
         let addresses = match self.address.is_component() {
             true => format!("from='{domain}' to='{}'", HOSTS[0]),
             false => format!("to='{domain}'"),
         };
+        self.ask(&addresses).await
+    }
+
+    /// The same with the server of another domain, at which what was sent there before has been handled
+    /// by then, and from which has come what it sent here before.
+    pub async fn round_trip_to(&mut self, domain: &str) -> Result<bool, Trouble> {
+        if self.ended {
+            return Ok(false);
+        }
+        self.ask(&format!("to='{domain}'")).await
+    }
+
+    async fn ask(&mut self, addresses: &str) -> Result<bool, Trouble> {
+        self.round_trips += 1;
+        let id = format!("{ROUND_TRIP}{}", self.round_trips);
         let ping = format!("<iq type='get' {addresses} id='{id}'><ping xmlns='{NS_PING}'/></iq>");
         // When the server has closed, what it said before can still be read.
         let _ = self.wire.send(ping.as_bytes()).await;

@@ -65,6 +65,11 @@ pub trait Place: Sync {
     /// Opens a connection to the server of a character; where components connect, when it is one.
     fn connect(&self, address: &Address) -> impl Future<Output = io::Result<Link>> + Send;
 
+    /// The domains of other servers than that of a character, which may be slower than its own.
+    fn elsewhere(&self, _: &Address) -> &'static [&'static str] {
+        &[]
+    }
+
     /// What the server has logged, to be shown when a conversation fails.
     fn log(&self) -> String {
         String::new()

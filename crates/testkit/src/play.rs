@@ -1,8 +1,8 @@
 //! Plays a script at a place.
 //!
 //! What one character does is done before the next one begins: when another speaks or listens, those
-//! who have sent something first make a round trip to their server. At the end everybody does, and
-//! whatever has come that the script does not know of fails the conversation.
+//! who have sent something first make a round trip to their server, and to others that may be slower. At
+//! the end everybody does, and whatever has come that the script does not know of fails the conversation.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -144,8 +144,9 @@ impl<'a, P: Place> Stage<'a, P> {
             if Some(who) == except || !client.is_bound() {
                 continue;
             }
-            let name = &self.script.cast[who].name;
-            client.round_trip().await.map_err(|trouble| format!("{name}: {trouble}"))?;
+            let character = &self.script.cast[who];
+            let made = round_trips(client, self.place.elsewhere(&character.address)).await;
+            made.map_err(|trouble| format!("{}: {trouble}", character.name))?;
             actor.spoke = false;
         }
         Ok(())
@@ -238,9 +239,10 @@ impl<'a, P: Place> Stage<'a, P> {
         self.send(who, &presence).await?;
         // RFC 6121 §4.2.2: the resource receives its own presence. Whether it does is for a script
         // about presence to say; here it is only taken away.
-        let full = self.script.cast[who].address.full();
+        let address = &self.script.cast[who].address;
+        let (full, elsewhere) = (address.full(), self.place.elsewhere(address));
         let client = self.client(who)?;
-        client.round_trip().await.map_err(|trouble| trouble.to_string())?;
+        round_trips(client, elsewhere).await.map_err(|trouble| trouble.to_string())?;
         client.take(|node| node.is("presence", NS_CLIENT) && node.attr("from") == Some(&full));
         Ok(())
     }
@@ -374,8 +376,9 @@ impl<'a, P: Place> Stage<'a, P> {
         for _ in 0..2 {
             for (who, actor) in self.actors.iter_mut().enumerate() {
                 let Some(client) = actor.client.as_mut().filter(|c| c.is_bound()) else { continue };
-                let name = &self.script.cast[who].name;
-                client.round_trip().await.map_err(|trouble| format!("{name}: {trouble}"))?;
+                let character = &self.script.cast[who];
+                let made = round_trips(client, self.place.elsewhere(&character.address)).await;
+                made.map_err(|trouble| format!("{}: {trouble}", character.name))?;
             }
         }
         let mut left = String::new();
@@ -402,6 +405,16 @@ impl<'a, P: Place> Stage<'a, P> {
     fn note(&mut self, who: usize, what: &str) {
         self.so_far.push(format!("{} {what}", self.script.cast[who].name));
     }
+}
+
+/// A round trip to the own server and to others, to these twice: what one brought to light may have
+/// been answered, and the answer may have had an effect there.
+pub(crate) async fn round_trips(client: &mut Client, elsewhere: &[&str]) -> Result<(), Trouble> {
+    client.round_trip().await?;
+    for domain in elsewhere.iter().chain(elsewhere) {
+        client.round_trip_to(domain).await?;
+    }
+    Ok(())
 }
 
 /// `<r/>` and `<a/>` of stream management.

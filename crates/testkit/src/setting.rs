@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::node::{NS_CLIENT, Node};
 use crate::place::Place;
-use crate::play::Stage;
+use crate::play::{Stage, round_trips};
 use crate::wire::Trouble;
 
 const NS_ROSTER: &str = "jabber:iq:roster";
@@ -32,9 +32,10 @@ impl<P: Place> Stage<'_, P> {
                 self.come_online(who, None).await?;
             }
         }
-        for actor in &mut self.actors {
+        for (actor, character) in self.actors.iter_mut().zip(&self.script.cast) {
             if let Some(client) = &mut actor.client {
-                client.round_trip().await.map_err(|trouble| trouble.to_string())?;
+                let elsewhere = self.place.elsewhere(&character.address);
+                round_trips(client, elsewhere).await.map_err(|trouble| trouble.to_string())?;
                 client.clear();
             }
         }
@@ -69,7 +70,8 @@ impl<P: Place> Stage<'_, P> {
                 })
         };
         user.find("the roster push of the subscription", is_push).await?;
-        contact_client.round_trip().await?;
+        let elsewhere = self.place.elsewhere(&self.script.cast[contact].address);
+        round_trips(&mut contact_client, elsewhere).await?;
         user.log_out().await?;
         contact_client.log_out().await
     }

@@ -89,6 +89,10 @@ impl Place for World {
     async fn connect(&self, address: &Address) -> io::Result<Link> {
         self.of(&address.domain).connect(address).await
     }
+
+    fn elsewhere(&self, address: &Address) -> &'static [&'static str] {
+        if FIRST.contains(&&*address.domain) { &SECOND } else { &FIRST }
+    }
 }
 
 /// The ways to all servers, as each of them knows them.

@@ -179,8 +179,7 @@ async fn change(
         if account.turn().gone {
             return Err(Refusal::Absent);
         }
-        let mut record =
-            credentials::read(&*server.store, jid).await?.ok_or(Refusal::Absent)?;
+        let mut record = credentials::read(&*server.store, jid).await?.ok_or(Refusal::Absent)?;
         let mut batch = Batch::new();
         change(&mut record, &mut batch, &account.owner);
         batch.put(ACCOUNTS, &account.owner, "", record.encode());

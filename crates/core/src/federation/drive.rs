@@ -6,13 +6,14 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 use verona_xmpp::error::{Condition, StanzaError};
 use verona_xmpp::stanza::{Kind, Stanza};
 
 use crate::federation::queue::Entry;
 use crate::federation::route::Route;
-use crate::federation::session;
+use crate::federation::session::{self, Worth};
 use crate::federation::standing::{Failed, Lost};
 use crate::limits::{ESTABLISH_SECS, STREAM_SHORT_SECS};
 use crate::server::Server;
@@ -139,17 +140,18 @@ async fn attempt(server: &Arc<Server>, route: &Arc<Route>) {
     // What takes too long is dropped, with all that it holds.
     let copy = former.clone();
     let establishing: BoxFuture<'_, Attempt> = Box::pin(establish(server, &route.pair, former));
-    let limit = Duration::from_secs(ESTABLISH_SECS);
-    match timeout(limit, establishing).await {
+    match patiently(server, route, establishing).await {
         Ok(Ok(established)) => {
-            let useful = Box::pin(session::run(server.clone(), established)).await;
-            if useful || begun.elapsed() > Duration::from_secs(STREAM_SHORT_SECS) {
-                route.served();
-            } else {
-                let condition = Condition::RemoteServerTimeout;
-                let steps = vec!["the stream ended as soon as it stood".to_owned()];
-                failed(server, route, &Failure::new(condition, true, steps));
-            }
+            let worth = Box::pin(session::run(server.clone(), established)).await;
+            let is_short = begun.elapsed() <= Duration::from_secs(STREAM_SHORT_SECS);
+            let cause = match worth {
+                Worth::Unanswered => "it negotiates and then does not answer",
+                Worth::None if is_short => "the stream ended as soon as it stood",
+                _ => return route.served(),
+            };
+            let condition = Condition::RemoteServerTimeout;
+            let steps = vec![cause.to_owned()];
+            failed(server, route, &Failure::new(condition, true, steps));
         }
         Ok(Err((failure, former))) => {
             if let (Some(managed), Some(until)) = (former, until) {
@@ -164,6 +166,21 @@ async fn attempt(server: &Arc<Server>, route: &Arc<Route>) {
             let condition = Condition::RemoteServerTimeout;
             let steps = vec!["the server takes too long to negotiate".to_owned()];
             failed(server, route, &Failure::new(condition, true, steps));
+        }
+    }
+}
+
+/// Waits for a stream, if it comes in time. Meanwhile what waits for too long goes back.
+async fn patiently(
+    server: &Arc<Server>,
+    route: &Arc<Route>,
+    establishing: BoxFuture<'_, Attempt>,
+) -> Result<Attempt, Elapsed> {
+    let mut limited = Box::pin(timeout(Duration::from_secs(ESTABLISH_SECS), establishing));
+    loop {
+        match timeout(expiry(server, route), &mut limited).await {
+            Ok(outcome) => return outcome,
+            Err(_) => expire(server, route),
         }
     }
 }

@@ -91,7 +91,8 @@ impl Session {
                 };
                 // A peer that may send on this stream may have something for us in it.
                 if !managed.unacked.is_empty() || self.place.peer.bidi {
-                    let until = Instant::now() + secs(OURS_RESUMES_SECS);
+                    let queue_secs = self.server.federation.terms().queue_secs;
+                    let until = Instant::now() + secs(OURS_RESUMES_SECS.min(queue_secs));
                     route.park(Lost::Ours(managed, until));
                 }
             }

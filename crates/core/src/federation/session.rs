@@ -19,7 +19,7 @@ use verona_xmpp::error::{StreamCondition, StreamError};
 use crate::federation::route::Route;
 use crate::federation::streams::{Leave, Peer, Place};
 use crate::federation::unproven::Unproven;
-use crate::limits::{ANSWERS_BYTES_MAX, STREAM_HOLD_SECS, STREAM_TICK_SECS};
+use crate::limits::{ANSWERS_BYTES_MAX, STREAM_HOLD_SECS};
 use crate::server::Server;
 use crate::stream::commits::Commits;
 use crate::stream::management::Managed;
@@ -72,6 +72,8 @@ pub struct Session {
     pub(super) is_leaving: bool,
     /// Whether the peer has acknowledged anything.
     pub(super) has_taken: bool,
+    /// Whether it ended because the peer did not answer.
+    pub(super) is_unanswered: bool,
 }
 
 /// When what happened last.
@@ -104,17 +106,32 @@ pub enum End {
     Yielded,
 }
 
-/// Carries a stream to its end; false when it broke before it was of any use.
-pub async fn run(server: Arc<Server>, established: Established) -> bool {
+/// What a stream was worth.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Worth {
+    /// The peer has taken something, or the stream was closed in order.
+    Use,
+    /// It broke before it was of any use.
+    None,
+    /// The same, and the peer never answered.
+    Unanswered,
+}
+
+/// Carries a stream to its end, and tells what it was worth.
+pub async fn run(server: Arc<Server>, established: Established) -> Worth {
     let mut session = Box::new(Session::new(server, established));
     let end = match session.begin() {
         true => std::future::poll_fn(|context| session.poll(context)).await,
         // Another stream serves the pair by now.
         false => End::Closed,
     };
-    let useful = session.has_taken || matches!(end, End::Closed);
+    let worth = match session.has_taken || matches!(end, End::Closed) {
+        true => Worth::Use,
+        false if session.is_unanswered => Worth::Unanswered,
+        false => Worth::None,
+    };
     Box::pin(session.finish(end)).await;
-    useful
+    worth
 }
 
 impl Session {
@@ -130,7 +147,8 @@ impl Session {
         // at all when the connection breaks: nobody could tell whether it has arrived.
         let unnamed = established.managed.as_ref().is_some_and(|managed| managed.id.is_empty());
         let hold = (unnamed || (bidi && role == Role::Receiving)).then_some(now);
-        let secs = if hold.is_some() { STREAM_HOLD_SECS } else { STREAM_TICK_SECS };
+        let tick_secs = server.policy().limits.server_tick_secs();
+        let secs = if hold.is_some() { STREAM_HOLD_SECS } else { tick_secs };
         let mut session = Self {
             place: server.federation.streams.enter(peer),
             server,
@@ -153,6 +171,7 @@ impl Session {
             is_leaving: false,
             times: Times { used: now, heard: now, asked: None, closing: None, hold },
             has_taken: false,
+            is_unanswered: false,
         };
         if let Some(former) = established.former {
             // In front of what waits, before this stream takes from there.

@@ -8,7 +8,7 @@ use verona_xmpp::error::{StreamCondition, StreamError};
 
 use crate::federation::session::{End, Session};
 use crate::federation::streams::Leave;
-use crate::limits::{STREAM_ANSWER_SECS, STREAM_CLOSE_SECS, STREAM_TICK_SECS};
+use crate::limits::STREAM_CLOSE_SECS;
 use crate::stream::server::side::Role;
 
 impl Session {
@@ -59,8 +59,8 @@ impl Session {
             if self.times.hold.is_some() && self.resuming.is_none() {
                 self.reclaim();
             }
-            let next = tokio::time::Instant::now() + Duration::from_secs(STREAM_TICK_SECS);
-            self.tick.as_mut().reset(next);
+            let secs = self.server.policy().limits.server_tick_secs();
+            self.tick.as_mut().reset(tokio::time::Instant::now() + Duration::from_secs(secs));
             if let Some(end) = self.look_after() {
                 return Some(end);
             }
@@ -71,6 +71,7 @@ impl Session {
     pub(super) fn look_after(&mut self) -> Option<End> {
         let policy = self.server.policy();
         let probe = Duration::from_secs(policy.limits.idle_probe_secs.into());
+        let patience = Duration::from_secs(policy.limits.server_answer_secs());
         drop(policy);
         // RFC 6120 §13.7.2.3.
         let until = self.dialbacks.pairs.until();
@@ -78,9 +79,9 @@ impl Session {
             let error = StreamError::new(StreamCondition::Reset);
             return Some(End::Error(error.text("a certificate has expired")));
         }
-        let patience = Duration::from_secs(STREAM_ANSWER_SECS);
         if self.times.asked.is_some_and(|asked| asked.elapsed() > patience) {
             tracing::info!(stream = %self.place.peer.id, "the peer does not answer");
+            self.is_unanswered = true;
             return Some(End::Gone);
         }
         let before = self.unproven.len();

@@ -259,7 +259,7 @@ keys! {
         /// §4.6.4 asks for no less than 300.
         idle_probe_secs: u32 = safe().idle_probe_secs, 30..=86_400;
         /// Seconds without any answer to what was sent, after which a connection counts as lost. A
-        /// session that can be resumed waits for its client then.
+        /// session that can be resumed waits for its client then. Another server has 30 at most.
         unanswered_secs: u32 = safe().unanswered_secs, 2..=3600;
         /// Memory that the process may use, in bytes; 0: 70 % of what the machine or its container
         /// has. From 80 % of that on nobody new is let in, from 90 % on the sessions end for which most

@@ -1,6 +1,8 @@
 //! A stream that is opened, with a peer played by hand that is not as it should be.
 
 use tokio::sync::mpsc::UnboundedReceiver;
+use verona_core::limits::Limits;
+use verona_core::stream::server::state::Rules;
 use verona_testkit::node::NS_STREAM;
 use verona_testkit::reader::Item;
 use verona_xmpp::error::Condition;
@@ -139,6 +141,19 @@ async fn every_refusal_has_its_cause() {
         assert!(former.is_none());
         assert_eq!(rest.last(), Some(&Item::Close), "{says}");
     }
+}
+
+#[tokio::test]
+async fn who_says_nothing_does_not_answer() {
+    let network = Network::new();
+    let limits = Limits { bind_secs: 1, ..Limits::default() };
+    let site = network.site_with(&["montague.lit"], limits, Rules::default());
+    let mut ends = network.by_hand("capulet.lit");
+    let silence = answer(&mut ends);
+    let (outcome, _raw) = tokio::join!(site.establish("montague.lit", "capulet.lit"), silence);
+    let (failure, _) = outcome.expect_err("no stream");
+    assert!(failure.cause().contains("the server does not answer"), "{failure}");
+    assert_eq!((failure.condition, failure.retry), (Condition::RemoteServerTimeout, true));
 }
 
 #[tokio::test]

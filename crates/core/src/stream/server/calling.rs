@@ -43,6 +43,9 @@ impl Called {
         failure.steps.push(match &end {
             End::Gone => "the connection broke".to_owned(),
             End::Closed => "the server closed the stream".to_owned(),
+            End::Error(error) if error.condition == StreamCondition::ConnectionTimeout => {
+                "the server does not answer".to_owned()
+            }
             End::Error(error) => format!("the stream made no sense: {error}"),
             End::Refused(error) => {
                 if matches!(
