@@ -1,6 +1,6 @@
 //! The writes on logs. What concerns young records becomes operations that lie on the disk in one
-//! row for the group; what concerns older ones changes the table of records at once. A place in a
-//! log tells which: up to `moved` records are in the table, behind it they are young.
+//! row for the group; what concerns older ones changes their blocks at once. A place in a log tells
+//! which: up to `moved` records are in blocks, behind it they are young.
 
 use std::sync::Arc;
 
@@ -12,8 +12,10 @@ use verona_core::store::error::{Fault, StoreError};
 use verona_core::store::shape::{Record, Seq, Table};
 
 use crate::rules::{self, SEQ_MAX};
+use crate::sqlite::block::signed;
 use crate::sqlite::clear::Clear;
 use crate::sqlite::names::{Known, Lately};
+use crate::sqlite::older::Older;
 use crate::sqlite::op::{Append, Ops};
 use crate::sqlite::sum;
 use crate::sqlite::trouble::Trouble;
@@ -31,7 +33,8 @@ pub struct Logs<'c> {
     ops: Ops,
     /// The last place of each log that this transaction appended to.
     lasts: AHashMap<i64, Seq>,
-    /// Whether the table of records changes, so that readers must see this commit as a whole.
+    older: Older<'c>,
+    /// Whether blocks change, so that readers must see this commit as a whole.
     touched: bool,
     /// Logs that this transaction made.
     made: Vec<((i64, i64), i64)>,
@@ -44,13 +47,13 @@ pub struct Log {
     pub id: i64,
     /// Whose it is, and of which table.
     pub place: (i64, i64),
-    /// Up to where records are in the table; those that are young lie behind.
+    /// Up to where records are in blocks; those that are young lie behind.
     pub moved: Seq,
-    /// What is known of flags in the table.
+    /// What is known of flags in blocks.
     pub clear: Clear,
     /// The last place that was taken.
     last: Seq,
-    /// Up to where the table has no record.
+    /// Up to where no block has a record.
     emptied: Seq,
 }
 
@@ -95,6 +98,7 @@ impl<'c> Logs<'c> {
             states: Lately::default(),
             ops: Ops::default(),
             lasts: AHashMap::new(),
+            older: Older::new(connection),
             touched: false,
             made: Vec::new(),
         }
@@ -120,7 +124,7 @@ impl<'c> Logs<'c> {
         self.touched = false;
     }
 
-    /// Writes the operations and, if the table of records changed, the number of its version.
+    /// Writes the operations and, if blocks changed, the number of their version.
     pub fn finish(&mut self) -> Result<(), Trouble> {
         let bytes = &self.ops.bytes;
         if !bytes.is_empty() {
@@ -151,29 +155,15 @@ impl<'c> Logs<'c> {
         }
     }
 
-    /// Moves young records to the table.
+    /// Moves young records to blocks.
     pub fn step(&mut self, step: &Step) -> Result<(), Trouble> {
         self.touched = true;
         let young = self.young;
         // This thread alone changes what is young: nobody waits to write, reading again is safe.
         let young = young.read_recursive();
-        let mut insert = self.sql(
-            "INSERT INTO records (log, seq, peer, flags, epoch, sum, stanza)
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
-        )?;
         for Move { log, through, .. } in &step.moves {
             let Some(from) = young.log(*log) else { continue };
-            for (seq, row) in from.rows.range(..=*through) {
-                insert.execute(params![
-                    log,
-                    signed(*seq),
-                    row.peer,
-                    row.flags,
-                    row.epoch,
-                    row.sum,
-                    &row.stanza[..]
-                ])?;
-            }
+            self.older.add(*log, from.rows.range(..=*through).map(|(seq, row)| (*seq, row)))?;
             let state = self.state(*log)?;
             let flags = from.rows.range(..=*through).map(|(seq, row)| (*seq, row.flags));
             state.clear.extend((state.moved, *through), &from.clear, flags);
@@ -225,19 +215,15 @@ impl<'c> Logs<'c> {
             }
             return Ok(());
         }
-        let found: Option<(i64, u32, Arc<str>)> = self
-            .sql(
-                "SELECT r.rowid, r.epoch, p.name FROM records r LEFT JOIN peers p ON p.id = r.peer
-                 WHERE r.log = ? AND r.seq = ?",
-            )?
-            .query_row([log, signed(seq)], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get_ref(2)?.as_str()?.into()))
-            })
-            .optional()?;
-        let Some((id, epoch, peer)) = found else { return Ok(()) };
-        let sum = sum::of_record(log, seq, epoch, &peer, stanza) ^ sum::of_flags(flags);
-        self.sql("UPDATE records SET flags = ?, sum = ?, stanza = ? WHERE rowid = ?")?
-            .execute(params![flags, sum, stanza, id])?;
+        let amended = self.older.amend((log, seq), stanza, |head| {
+            let peer = self.peer(head.peer)?;
+            head.flags = flags;
+            head.sum = sum::of_record(log, seq, head.epoch, &peer, stanza) ^ sum::of_flags(flags);
+            Ok(())
+        })?;
+        if !amended {
+            return Ok(());
+        }
         self.touched = true;
         let state = self.state(log)?;
         if state.clear.lower(flags, seq) {
@@ -258,38 +244,11 @@ impl<'c> Logs<'c> {
         if from >= through {
             return Ok(());
         }
-        self.unflag_in_table(log, (from, through), bits)?;
+        self.touched |= self.older.unflag(log, (from, through), bits)?;
         let state = self.state(log)?;
         state.clear.raise(bits, through);
         let state = state.clone();
         self.keep(&state)
-    }
-
-    fn unflag_in_table(
-        &mut self,
-        log: i64,
-        (from, through): (Seq, Seq),
-        bits: u32,
-    ) -> Result<(), Trouble> {
-        let mut select = self.sql(
-            "SELECT rowid, flags, sum FROM records INDEXED BY by_seq
-             WHERE log = ?1 AND seq > ?2 AND seq <= ?3 AND (flags & ?4 != 0 OR flags = 0)",
-        )?;
-        let place = params![log, signed(from), signed(through), bits];
-        let rows = select.query_map(place, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        let found: Vec<(i64, u32, i64)> = rows.collect::<Result<_, _>>()?;
-        self.touched |= !found.is_empty();
-        for (id, flags, sum) in found {
-            let left = flags & !bits;
-            if left == 0 {
-                self.sql("DELETE FROM records WHERE rowid = ?")?.execute([id])?;
-            } else {
-                let sum = sum ^ sum::of_flags(flags) ^ sum::of_flags(left);
-                self.sql("UPDATE records SET flags = ?, sum = ? WHERE rowid = ?")?
-                    .execute(params![left, sum, id])?;
-            }
-        }
-        Ok(())
     }
 
     /// Removes the records in a range of places.
@@ -303,10 +262,7 @@ impl<'c> Logs<'c> {
         if from > to || to <= emptied {
             return Ok(());
         }
-        let gone = self
-            .sql("DELETE FROM records WHERE log = ? AND seq BETWEEN ? AND ?")?
-            .execute([log, signed(from), signed(to)])?;
-        self.touched |= gone > 0;
+        self.touched |= self.older.remove(log, from, to)?;
         if from == 0 {
             self.state(log)?.emptied = to;
         }
@@ -368,6 +324,14 @@ impl<'c> Logs<'c> {
         Ok(())
     }
 
+    fn peer(&self, number: i64) -> Result<Arc<str>, Trouble> {
+        let name = self
+            .sql("SELECT name FROM peers WHERE id = ?")?
+            .query_row([number], |row| Ok(Arc::from(row.get_ref(0)?.as_str()?)))
+            .optional()?;
+        name.ok_or_else(|| Trouble::damaged(format_args!("peer {number} is gone")))
+    }
+
     fn is_young(&self, log: i64) -> bool {
         self.lasts.contains_key(&log) || self.young.read().log(log).is_some()
     }
@@ -379,9 +343,4 @@ impl<'c> Logs<'c> {
 
 fn gone(log: i64) -> Trouble {
     Trouble::damaged(format_args!("log {log} is gone"))
-}
-
-/// A place as SQLite's integer; what is beyond its end is at its end.
-pub fn signed(seq: Seq) -> i64 {
-    i64::try_from(seq).unwrap_or(i64::MAX)
 }
