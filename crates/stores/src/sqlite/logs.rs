@@ -36,6 +36,8 @@ pub struct Logs<'c> {
     older: Older<'c>,
     /// Whether blocks change, so that readers must see this commit as a whole.
     touched: bool,
+    /// Whether this transaction has removed the last of what was moved.
+    is_swept: bool,
     /// Logs that this transaction made.
     made: Vec<((i64, i64), i64)>,
 }
@@ -100,6 +102,7 @@ impl<'c> Logs<'c> {
             lasts: AHashMap::new(),
             older: Older::new(connection),
             touched: false,
+            is_swept: false,
             made: Vec::new(),
         }
     }
@@ -122,6 +125,7 @@ impl<'c> Logs<'c> {
     pub fn undone(&mut self) {
         self.undone_to((0, 0));
         self.touched = false;
+        self.is_swept = false;
     }
 
     /// Writes the operations and, if blocks changed, the number of their version.
@@ -147,6 +151,9 @@ impl<'c> Logs<'c> {
         self.made.drain(..).for_each(|(place, log)| self.known.learn_log(place, log));
         let mut young = self.young.write();
         if let Some(step) = step {
+            if std::mem::take(&mut self.is_swept) {
+                young.is_swept();
+            }
             young.moved(step);
         }
         young.apply(ops.list, &Bytes::from(ops.bytes));
@@ -157,7 +164,10 @@ impl<'c> Logs<'c> {
 
     /// Moves young records to blocks.
     pub fn step(&mut self, step: &Step) -> Result<(), Trouble> {
-        self.touched = true;
+        if step.groups_max > 0 {
+            self.is_swept = self.sweep(step.groups_max)?;
+        }
+        self.touched |= !step.moves.is_empty();
         let young = self.young;
         // This thread alone changes what is young: nobody waits to write, reading again is safe.
         let young = young.read_recursive();
@@ -171,10 +181,21 @@ impl<'c> Logs<'c> {
             let state = state.clone();
             self.keep(&state)?;
         }
-        if step.is_last {
-            self.sql("DELETE FROM young WHERE generation < ?")?.execute([young.generation])?;
-        }
         Ok(())
+    }
+
+    /// Removes groups of generations that are moved, so many at most: what is removed is overwritten,
+    /// which takes its time. Whether that was all.
+    fn sweep(&self, groups_max: usize) -> Result<bool, Trouble> {
+        let groups_max = i64::try_from(groups_max).unwrap_or(i64::MAX);
+        let Some(generation) = self.young.read().litter() else { return Ok(true) };
+        let swept = self
+            .sql(
+                "DELETE FROM young WHERE rowid IN
+                 (SELECT rowid FROM young WHERE generation < ? ORDER BY rowid LIMIT ?)",
+            )?
+            .execute([generation, groups_max])?;
+        Ok(i64::try_from(swept).is_ok_and(|swept| swept < groups_max))
     }
 
     /// Appends to the log at a place, which is made if it is new.
@@ -194,8 +215,7 @@ impl<'c> Logs<'c> {
         state.last = record.seq;
         let moved = state.moved;
         if self.young.read().bytes() >= self.young_bytes_max {
-            let error =
-                StoreError::new(Fault::Full, "young records cannot be moved to their table");
+            let error = StoreError::new(Fault::Full, "young records cannot be moved to blocks");
             return Err(Trouble::Refused(error));
         }
         let Record { seq, epoch, flags, ref stanza, .. } = *record;

@@ -122,8 +122,8 @@ impl View<'_> {
             young.log(log).map(|young| (young.select(slice), young.may_be_moved(slice)))
         };
         self.both(young, |young| {
-            let (mut young, in_table) = young.unwrap_or((Vec::new(), true));
-            let chosen = self.chosen(log, slice)?.filter(|_| in_table);
+            let (mut young, in_blocks) = young.unwrap_or((Vec::new(), true));
+            let chosen = self.chosen(log, slice)?.filter(|_| in_blocks);
             let mut slice = slice.clone();
             self.skip(chosen.as_ref(), &mut slice, &mut young)?;
             let young_first = if slice.from_end { young.len() } else { 0 };
@@ -143,7 +143,7 @@ impl View<'_> {
         })
     }
 
-    /// Leaves out what a slice leaves out of what is young; what is left of `skip` is of the table.
+    /// Leaves out what a slice leaves out of what is young; what is left of `skip` is of blocks.
     fn skip(
         &self,
         chosen: Option<&Search<'_>>,
@@ -153,12 +153,12 @@ impl View<'_> {
         if slice.skip == 0 {
             return Ok(());
         }
-        let in_table = match chosen {
-            // What is young is left out first, or not before all that is in the table.
+        let in_blocks = match chosen {
+            // What is young is left out first, or not before all that is in blocks.
             Some(search) if !slice.from_end => search.count(slice.skip)?,
             _ => 0,
         };
-        let of_young = slice.skip.saturating_sub(in_table);
+        let of_young = slice.skip.saturating_sub(in_blocks);
         let of_young = usize::try_from(of_young).unwrap_or(usize::MAX).min(young.len());
         young.drain(..of_young);
         if slice.from_end {
@@ -239,14 +239,14 @@ impl View<'_> {
         })
     }
 
-    /// Looks at what is young and then at the table, as both were at one moment.
+    /// Looks at what is young and then at blocks, as both were at one moment.
     ///
-    /// What is young is copied first. If the table was changed since by a commit, which is what its
+    /// What is young is copied first. If blocks were changed since by a commit, which is what its
     /// version tells, all is done again.
     fn both<Y, T>(
         &self,
         young: impl Fn(&Young) -> Y,
-        table: impl Fn(Y) -> Result<T, Trouble>,
+        blocks: impl Fn(Y) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
         for round in 0..ROUNDS_MAX {
             let (version, copied) = {
@@ -257,7 +257,7 @@ impl View<'_> {
             let on_disk: i64 =
                 self.sql("SELECT version FROM state")?.query_row([], |row| row.get(0))?;
             if on_disk == version {
-                return table(copied);
+                return blocks(copied);
             }
             drop(snapshot);
             // A commit is on the disk and will be in memory at once.

@@ -33,6 +33,7 @@ pub fn young(connection: &Connection) -> Result<Young, Trouble> {
         young.generation = generation;
         young.apply(ops, &bytes);
     }
+    young.find_litter();
     Ok(young)
 }
 
