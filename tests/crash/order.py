@@ -87,6 +87,8 @@ def main():
     covered = sum(len(sender.tokens) for sender in senders)
     if acks < 20 or seen < acks:
         faults.append(f"the check is blind: {acks} acknowledgements, {seen} found without syncs")
+    if not any(call.name == "fdatasync" and call.file.endswith("-wal") for call in calls):
+        faults.append("SQLite was built without fdatasync: see .cargo/config.toml")
     for fault in faults[:20]:
         print(f"FAILED: {fault}")
     if faults:

@@ -83,9 +83,10 @@ impl Whole {
             store.close().await;
         });
         drop(store);
-        // Copies in pages that are free again would hide where the live one is.
+        // Copies in pages that are free again, or in what is free of a page, would hide where the live
+        // one is.
         let connection = rusqlite::Connection::open(&path).expect("the file");
-        connection.execute_batch("VACUUM").expect("made compact");
+        connection.execute_batch("PRAGMA secure_delete = ON; VACUUM").expect("made compact");
         drop(connection);
         assert!(Sqlite::verify(&path).is_empty(), "sound before any flip");
         let bytes = std::fs::read(&path).expect("the file");

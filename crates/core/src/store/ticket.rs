@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use futures_util::task::AtomicWaker;
 
@@ -78,8 +78,17 @@ impl Stub {
 
     /// Tells the outcome to the submitter.
     pub fn settle(self, outcome: Result<(), StoreError>) {
+        if let Some(waker) = self.decide(outcome) {
+            waker.wake();
+        }
+    }
+
+    /// Sets the outcome and leaves it to the caller to wake who waits for it: whoever settles many
+    /// does so first, so that one who waits for several is woken once.
+    #[must_use]
+    pub fn decide(self, outcome: Result<(), StoreError>) -> Option<Waker> {
         let _ = self.slot.outcome.set(outcome);
-        self.slot.waker.wake();
+        self.slot.waker.take()
     }
 }
 
@@ -94,6 +103,16 @@ impl Drop for Stub {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_waits_may_be_woken_when_more_is_settled() {
+        let ((mut first, one), (second, other)) = (issue(1), issue(2));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut first).poll(&mut context).is_pending());
+        assert!(one.decide(Ok(())).is_some(), "somebody waits");
+        assert!(other.decide(Ok(())).is_none(), "nobody does");
+        assert!(first.outcome().is_some() && second.outcome().is_some());
+    }
 
     #[test]
     fn a_dropped_stub_fails_its_ticket() {

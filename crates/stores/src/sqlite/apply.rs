@@ -37,7 +37,7 @@ impl<'c> Apply<'c> {
         Self { connection, numbers, logs }
     }
 
-    /// Moves young records to their table; before any write of the group.
+    /// Moves young records to blocks; before any write of the group.
     pub fn step(&mut self, step: &Step) -> Result<(), Trouble> {
         self.logs.step(step)
     }

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_grows_with_the_table() {
+    fn what_is_known_grows_with_the_log() {
         let mut young = Clear::default();
         young.raise(0b11, 95);
         let mut clear = Clear::default();

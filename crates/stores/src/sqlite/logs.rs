@@ -1,6 +1,6 @@
 //! The writes on logs. What concerns young records becomes operations that lie on the disk in one
-//! row for the group; what concerns older ones changes the table of records at once. A place in a
-//! log tells which: up to `moved` records are in the table, behind it they are young.
+//! row for the group; what concerns older ones changes their blocks at once. A place in a log tells
+//! which: up to `moved` records are in blocks, behind it they are young.
 
 use std::sync::Arc;
 
@@ -12,8 +12,10 @@ use verona_core::store::error::{Fault, StoreError};
 use verona_core::store::shape::{Record, Seq, Table};
 
 use crate::rules::{self, SEQ_MAX};
+use crate::sqlite::block::signed;
 use crate::sqlite::clear::Clear;
 use crate::sqlite::names::{Known, Lately};
+use crate::sqlite::older::Older;
 use crate::sqlite::op::{Append, Ops};
 use crate::sqlite::sum;
 use crate::sqlite::trouble::Trouble;
@@ -31,8 +33,11 @@ pub struct Logs<'c> {
     ops: Ops,
     /// The last place of each log that this transaction appended to.
     lasts: AHashMap<i64, Seq>,
-    /// Whether the table of records changes, so that readers must see this commit as a whole.
+    older: Older<'c>,
+    /// Whether blocks change, so that readers must see this commit as a whole.
     touched: bool,
+    /// Whether this transaction has removed the last of what was moved.
+    is_swept: bool,
     /// Logs that this transaction made.
     made: Vec<((i64, i64), i64)>,
 }
@@ -44,13 +49,13 @@ pub struct Log {
     pub id: i64,
     /// Whose it is, and of which table.
     pub place: (i64, i64),
-    /// Up to where records are in the table; those that are young lie behind.
+    /// Up to where records are in blocks; those that are young lie behind.
     pub moved: Seq,
-    /// What is known of flags in the table.
+    /// What is known of flags in blocks.
     pub clear: Clear,
     /// The last place that was taken.
     last: Seq,
-    /// Up to where the table has no record.
+    /// Up to where no block has a record.
     emptied: Seq,
 }
 
@@ -95,7 +100,9 @@ impl<'c> Logs<'c> {
             states: Lately::default(),
             ops: Ops::default(),
             lasts: AHashMap::new(),
+            older: Older::new(connection),
             touched: false,
+            is_swept: false,
             made: Vec::new(),
         }
     }
@@ -118,9 +125,10 @@ impl<'c> Logs<'c> {
     pub fn undone(&mut self) {
         self.undone_to((0, 0));
         self.touched = false;
+        self.is_swept = false;
     }
 
-    /// Writes the operations and, if the table of records changed, the number of its version.
+    /// Writes the operations and, if blocks changed, the number of their version.
     pub fn finish(&mut self) -> Result<(), Trouble> {
         let bytes = &self.ops.bytes;
         if !bytes.is_empty() {
@@ -143,6 +151,9 @@ impl<'c> Logs<'c> {
         self.made.drain(..).for_each(|(place, log)| self.known.learn_log(place, log));
         let mut young = self.young.write();
         if let Some(step) = step {
+            if std::mem::take(&mut self.is_swept) {
+                young.is_swept();
+            }
             young.moved(step);
         }
         young.apply(ops.list, &Bytes::from(ops.bytes));
@@ -151,29 +162,18 @@ impl<'c> Logs<'c> {
         }
     }
 
-    /// Moves young records to the table.
+    /// Moves young records to blocks.
     pub fn step(&mut self, step: &Step) -> Result<(), Trouble> {
-        self.touched = true;
+        if step.groups_max > 0 {
+            self.is_swept = self.sweep(step.groups_max)?;
+        }
+        self.touched |= !step.moves.is_empty();
         let young = self.young;
         // This thread alone changes what is young: nobody waits to write, reading again is safe.
         let young = young.read_recursive();
-        let mut insert = self.sql(
-            "INSERT INTO records (log, seq, peer, flags, epoch, sum, stanza)
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
-        )?;
         for Move { log, through, .. } in &step.moves {
             let Some(from) = young.log(*log) else { continue };
-            for (seq, row) in from.rows.range(..=*through) {
-                insert.execute(params![
-                    log,
-                    signed(*seq),
-                    row.peer,
-                    row.flags,
-                    row.epoch,
-                    row.sum,
-                    &row.stanza[..]
-                ])?;
-            }
+            self.older.add(*log, from.rows.range(..=*through).map(|(seq, row)| (*seq, row)))?;
             let state = self.state(*log)?;
             let flags = from.rows.range(..=*through).map(|(seq, row)| (*seq, row.flags));
             state.clear.extend((state.moved, *through), &from.clear, flags);
@@ -181,10 +181,21 @@ impl<'c> Logs<'c> {
             let state = state.clone();
             self.keep(&state)?;
         }
-        if step.is_last {
-            self.sql("DELETE FROM young WHERE generation < ?")?.execute([young.generation])?;
-        }
         Ok(())
+    }
+
+    /// Removes groups of generations that are moved, so many at most: what is removed is overwritten,
+    /// which takes its time. Whether that was all.
+    fn sweep(&self, groups_max: usize) -> Result<bool, Trouble> {
+        let groups_max = i64::try_from(groups_max).unwrap_or(i64::MAX);
+        let Some(generation) = self.young.read().litter() else { return Ok(true) };
+        let swept = self
+            .sql(
+                "DELETE FROM young WHERE rowid IN
+                 (SELECT rowid FROM young WHERE generation < ? ORDER BY rowid LIMIT ?)",
+            )?
+            .execute([generation, groups_max])?;
+        Ok(i64::try_from(swept).is_ok_and(|swept| swept < groups_max))
     }
 
     /// Appends to the log at a place, which is made if it is new.
@@ -204,8 +215,7 @@ impl<'c> Logs<'c> {
         state.last = record.seq;
         let moved = state.moved;
         if self.young.read().bytes() >= self.young_bytes_max {
-            let error =
-                StoreError::new(Fault::Full, "young records cannot be moved to their table");
+            let error = StoreError::new(Fault::Full, "young records cannot be moved to blocks");
             return Err(Trouble::Refused(error));
         }
         let Record { seq, epoch, flags, ref stanza, .. } = *record;
@@ -225,19 +235,15 @@ impl<'c> Logs<'c> {
             }
             return Ok(());
         }
-        let found: Option<(i64, u32, Arc<str>)> = self
-            .sql(
-                "SELECT r.rowid, r.epoch, p.name FROM records r LEFT JOIN peers p ON p.id = r.peer
-                 WHERE r.log = ? AND r.seq = ?",
-            )?
-            .query_row([log, signed(seq)], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get_ref(2)?.as_str()?.into()))
-            })
-            .optional()?;
-        let Some((id, epoch, peer)) = found else { return Ok(()) };
-        let sum = sum::of_record(log, seq, epoch, &peer, stanza) ^ sum::of_flags(flags);
-        self.sql("UPDATE records SET flags = ?, sum = ?, stanza = ? WHERE rowid = ?")?
-            .execute(params![flags, sum, stanza, id])?;
+        let amended = self.older.amend((log, seq), stanza, |head| {
+            let peer = self.peer(head.peer)?;
+            head.flags = flags;
+            head.sum = sum::of_record(log, seq, head.epoch, &peer, stanza) ^ sum::of_flags(flags);
+            Ok(())
+        })?;
+        if !amended {
+            return Ok(());
+        }
         self.touched = true;
         let state = self.state(log)?;
         if state.clear.lower(flags, seq) {
@@ -258,38 +264,11 @@ impl<'c> Logs<'c> {
         if from >= through {
             return Ok(());
         }
-        self.unflag_in_table(log, (from, through), bits)?;
+        self.touched |= self.older.unflag(log, (from, through), bits)?;
         let state = self.state(log)?;
         state.clear.raise(bits, through);
         let state = state.clone();
         self.keep(&state)
-    }
-
-    fn unflag_in_table(
-        &mut self,
-        log: i64,
-        (from, through): (Seq, Seq),
-        bits: u32,
-    ) -> Result<(), Trouble> {
-        let mut select = self.sql(
-            "SELECT rowid, flags, sum FROM records INDEXED BY by_seq
-             WHERE log = ?1 AND seq > ?2 AND seq <= ?3 AND (flags & ?4 != 0 OR flags = 0)",
-        )?;
-        let place = params![log, signed(from), signed(through), bits];
-        let rows = select.query_map(place, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        let found: Vec<(i64, u32, i64)> = rows.collect::<Result<_, _>>()?;
-        self.touched |= !found.is_empty();
-        for (id, flags, sum) in found {
-            let left = flags & !bits;
-            if left == 0 {
-                self.sql("DELETE FROM records WHERE rowid = ?")?.execute([id])?;
-            } else {
-                let sum = sum ^ sum::of_flags(flags) ^ sum::of_flags(left);
-                self.sql("UPDATE records SET flags = ?, sum = ? WHERE rowid = ?")?
-                    .execute(params![left, sum, id])?;
-            }
-        }
-        Ok(())
     }
 
     /// Removes the records in a range of places.
@@ -303,10 +282,7 @@ impl<'c> Logs<'c> {
         if from > to || to <= emptied {
             return Ok(());
         }
-        let gone = self
-            .sql("DELETE FROM records WHERE log = ? AND seq BETWEEN ? AND ?")?
-            .execute([log, signed(from), signed(to)])?;
-        self.touched |= gone > 0;
+        self.touched |= self.older.remove(log, from, to)?;
         if from == 0 {
             self.state(log)?.emptied = to;
         }
@@ -368,6 +344,14 @@ impl<'c> Logs<'c> {
         Ok(())
     }
 
+    fn peer(&self, number: i64) -> Result<Arc<str>, Trouble> {
+        let name = self
+            .sql("SELECT name FROM peers WHERE id = ?")?
+            .query_row([number], |row| Ok(Arc::from(row.get_ref(0)?.as_str()?)))
+            .optional()?;
+        name.ok_or_else(|| Trouble::damaged(format_args!("peer {number} is gone")))
+    }
+
     fn is_young(&self, log: i64) -> bool {
         self.lasts.contains_key(&log) || self.young.read().log(log).is_some()
     }
@@ -379,9 +363,4 @@ impl<'c> Logs<'c> {
 
 fn gone(log: i64) -> Trouble {
     Trouble::damaged(format_args!("log {log} is gone"))
-}
-
-/// A place as SQLite's integer; what is beyond its end is at its end.
-pub fn signed(seq: Seq) -> i64 {
-    i64::try_from(seq).unwrap_or(i64::MAX)
 }

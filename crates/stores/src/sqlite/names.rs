@@ -93,7 +93,11 @@ impl<K: Clone + Eq + Hash, V: Clone> Lately<K, V> {
         K: std::borrow::Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        if let Some((key, value)) = self.old.remove_entry(key) {
+        // Most are in the young half: looking into the other costs as much again.
+        if !self.old.is_empty()
+            && !self.young.contains_key(key)
+            && let Some((key, value)) = self.old.remove_entry(key)
+        {
             self.keep(key, value);
         }
         self.young.get_mut(key)

@@ -1,4 +1,4 @@
-//! What happened to young records, as it lies on the disk until they are moved to their table: the
+//! What happened to young records, as it lies on the disk until they are moved to blocks: the
 //! operations of one group of batches in one row.
 
 use std::ops::Range;
@@ -30,12 +30,12 @@ pub struct Append {
     pub epoch: u32,
     pub flags: u32,
     pub peer: i64,
-    /// The checksum that the record will have in its table.
+    /// The checksum that the record will have in its block.
     pub sum: i64,
     pub stanza: Range<usize>,
     /// Not on the disk, where the number of the peer says it.
     pub peer_name: Arc<str>,
-    /// Up to where the log was moved to its table when this was appended; not on the disk either.
+    /// Up to where the log was moved to blocks when this was appended; not on the disk either.
     pub moved: Seq,
 }
 

@@ -1,6 +1,7 @@
 //! What waits for the writer: batches in the order of submission, bounded in bytes.
 
 use std::collections::VecDeque;
+use std::task::Waker;
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
@@ -186,9 +187,11 @@ impl Queue {
 
     /// Tells the outcome of each batch of a group, in order, and makes room.
     pub fn settle(&self, group: Group, mut outcome: impl FnMut(usize) -> Result<(), StoreError>) {
-        for (at, waiting) in group.batches.into_iter().enumerate() {
-            waiting.stub.settle(outcome(at));
-        }
+        let batches = group.batches.into_iter().enumerate();
+        // A session waits for the first of its batches, and finds all of them settled.
+        let wakers: Vec<Waker> =
+            batches.filter_map(|(at, waiting)| waiting.stub.decide(outcome(at))).collect();
+        wakers.into_iter().for_each(Waker::wake);
         let mut state = self.state.lock();
         state.bytes = state.bytes.saturating_sub(group.bytes);
         if state.bytes < WRITER_QUEUE_BYTES_MAX {

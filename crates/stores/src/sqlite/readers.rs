@@ -13,8 +13,8 @@ use verona_core::store::error::{Fault, StoreError};
 
 use crate::sqlite::connection;
 use crate::sqlite::names::Known;
-use crate::sqlite::read::Read;
 use crate::sqlite::trouble::Trouble;
+use crate::sqlite::view::View;
 use crate::sqlite::young::Young;
 
 /// Threads that read at the same time.
@@ -23,7 +23,7 @@ const THREADS: usize = 3;
 /// Questions that wait at most; who asks one more waits for a place.
 const WAITING_MAX: usize = 1024;
 
-type Question = Box<dyn FnOnce(&Read<'_>) -> Option<Fault> + Send>;
+type Question = Box<dyn FnOnce(&View<'_>) -> Option<Fault> + Send>;
 
 /// The pool of readers.
 #[derive(Debug)]
@@ -69,11 +69,11 @@ impl Readers {
     /// Asks a question on one of the threads.
     pub async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Read<'_>) -> Result<T, Trouble> + Send + 'static,
+        question: impl FnOnce(&View<'_>) -> Result<T, Trouble> + Send + 'static,
     ) -> Result<T, StoreError> {
         let Ok(_place) = self.places.acquire().await else { return Err(StoreError::closed()) };
         let (sender, receiver) = oneshot::channel();
-        let question = move |read: &Read<'_>| {
+        let question = move |read: &View<'_>| {
             let answer = question(read).map_err(StoreError::from);
             let fault = answer.as_ref().err().map(|error| error.fault);
             if let Err(error) = &answer {
@@ -122,7 +122,7 @@ impl Shared {
                 }
             };
             let fault =
-                question(&Read { connection: &connection, known: &self.known, young: &self.young });
+                question(&View { connection: &connection, known: &self.known, young: &self.young });
             // After a failure of the disk nothing that the connection holds is trusted.
             if fault.is_none() {
                 open = Some(connection);

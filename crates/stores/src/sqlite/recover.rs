@@ -7,7 +7,9 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension};
 use verona_core::store::shape::Seq;
 
+use crate::sqlite::block::{Extent, signed};
 use crate::sqlite::logs::Log;
+use crate::sqlite::older::extent;
 use crate::sqlite::op::{Op, decode};
 use crate::sqlite::sum;
 use crate::sqlite::trouble::Trouble;
@@ -31,6 +33,7 @@ pub fn young(connection: &Connection) -> Result<Young, Trouble> {
         young.generation = generation;
         young.apply(ops, &bytes);
     }
+    young.find_litter();
     Ok(young)
 }
 
@@ -47,8 +50,7 @@ impl<'c> Look<'c> {
         Self { connection, peers: AHashMap::new(), moved: AHashMap::new() }
     }
 
-    /// The operations of one row, checked; without those appends that are in the table of records
-    /// already.
+    /// The operations of one row, checked; without those appends that are in blocks already.
     pub fn ops(
         &mut self,
         (id, generation, sum): (i64, i64, i64),
@@ -66,7 +68,8 @@ impl<'c> Look<'c> {
         Ok(ops)
     }
 
-    fn peer(&mut self, number: i64) -> Result<Arc<str>, Trouble> {
+    /// The name of a peer.
+    pub fn peer(&mut self, number: i64) -> Result<Arc<str>, Trouble> {
         if let Some(name) = self.peers.get(&number) {
             return Ok(name.clone());
         }
@@ -78,12 +81,23 @@ impl<'c> Look<'c> {
         Ok(name)
     }
 
-    fn moved(&mut self, log: i64) -> Result<Seq, Trouble> {
+    /// Up to where the records of a log are in blocks.
+    pub fn moved(&mut self, log: i64) -> Result<Seq, Trouble> {
         if let Some(moved) = self.moved.get(&log) {
             return Ok(*moved);
         }
         let moved = Log::load(self.connection, log)?.moved;
         self.moved.insert(log, moved);
         Ok(moved)
+    }
+
+    /// What is noted of a peer in a block.
+    pub fn part(&self, log: i64, peer: i64, first: Seq) -> Result<Option<Extent>, Trouble> {
+        let mut select = self.connection.prepare_cached(
+            "SELECT first, last, count, some, every FROM parts
+             WHERE log = ? AND peer = ? AND first = ?",
+        )?;
+        let found = select.query_row([log, peer, signed(first)], |row| extent(row, 0));
+        Ok(found.optional()?)
     }
 }

@@ -11,7 +11,7 @@ const APPLICATION: i32 = 0x5672_6e61;
 /// Each step is applied once, in one transaction together with its number (`user_version`). Steps
 /// are never changed once released, only added.
 ///
-/// Records and young records have no column for their row's number: SQLite would keep a byte for it
+/// Blocks and young records have no column for their row's number: SQLite would keep a byte for it
 /// that means nothing, and whose damage nobody could find.
 const STEPS: &[&str] = &["
     CREATE TABLE tables (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
@@ -37,15 +37,27 @@ const STEPS: &[&str] = &["
         UNIQUE (owner, tab)
     ) STRICT;
 
-    CREATE TABLE records (
+    CREATE TABLE blocks (
         log INTEGER NOT NULL,
-        seq INTEGER NOT NULL,
-        peer INTEGER NOT NULL,
-        flags INTEGER NOT NULL,
-        epoch INTEGER NOT NULL,
+        first INTEGER NOT NULL,
+        last INTEGER NOT NULL,
+        count INTEGER NOT NULL,
+        some INTEGER NOT NULL,
+        every INTEGER NOT NULL,
         sum INTEGER NOT NULL,
-        stanza BLOB NOT NULL
+        heads BLOB NOT NULL,
+        stanzas BLOB NOT NULL
     ) STRICT;
+    CREATE TABLE parts (
+        log INTEGER NOT NULL,
+        peer INTEGER NOT NULL,
+        first INTEGER NOT NULL,
+        last INTEGER NOT NULL,
+        count INTEGER NOT NULL,
+        some INTEGER NOT NULL,
+        every INTEGER NOT NULL,
+        PRIMARY KEY (log, peer, first)
+    ) STRICT, WITHOUT ROWID;
     CREATE TABLE young (
         generation INTEGER NOT NULL,
         sum INTEGER NOT NULL,
@@ -53,8 +65,7 @@ const STEPS: &[&str] = &["
     ) STRICT;
     CREATE TABLE state (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL) STRICT;
     INSERT INTO state VALUES (1, 1);
-    CREATE INDEX by_seq ON records (log, seq, flags);
-    CREATE INDEX by_peer ON records (log, peer, seq, flags);
+    CREATE INDEX by_first ON blocks (log, first, last, count, some, every);
 "];
 
 /// Brings the file to the newest version; refuses one that is newer still, or is not ours.

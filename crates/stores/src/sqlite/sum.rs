@@ -29,6 +29,14 @@ pub fn of_flags(flags: u32) -> i64 {
     crc32c(&flags.to_le_bytes()).into()
 }
 
+/// Of a block, but for its stanzas: each record has its own checksum over that. `extent` is what the
+/// row says of the block.
+pub fn of_block(log: i64, extent: [u64; 5], heads: &[u8]) -> i64 {
+    let sum = crc32c(&log.to_le_bytes());
+    let sum = extent.iter().fold(sum, |sum, part| crc32c_append(sum, &part.to_le_bytes()));
+    crc32c_append(sum, heads).into()
+}
+
 /// Of a log's state.
 pub fn of_log(id: i64, (owner, table): (i64, i64), moved: i64, clear: &[u8]) -> i64 {
     let mut sum = 0;

@@ -20,8 +20,8 @@ pub struct Tuning {
     /// Whether what is deleted is overwritten at once, wherever it lay. Otherwise so is only what lay
     /// in a page that stays in use; a page that is given up keeps its content until it is used again.
     pub overwrite: bool,
-    /// How long what is deleted may lie on the disk among the young records; they are moved to their
-    /// table with the first write after that.
+    /// How long what is deleted may lie on the disk among the young records; they are moved to
+    /// blocks with the first writes after that.
     pub deleted_for: Duration,
     /// Bytes that the database file may grow to before the store is full; 0 for all there are.
     pub file_bytes_max: u64,

@@ -5,9 +5,11 @@ use std::path::Path;
 use bytes::Bytes;
 use rusqlite::{Connection, Row};
 
+use crate::sqlite::block::{Extent, Head};
 use crate::sqlite::connection;
 use crate::sqlite::files::Hold;
 use crate::sqlite::logs::Log;
+use crate::sqlite::older::{COLUMNS, Laid, tallies};
 use crate::sqlite::op::Op;
 use crate::sqlite::recover::{Look, young};
 use crate::sqlite::schema;
@@ -36,7 +38,7 @@ pub fn verify(path: &Path) -> Vec<String> {
         Err(trouble) => return vec![told(trouble)],
     };
     let mut findings = Vec::new();
-    let checks: [Check; 6] = [structure, entries, logs, records, places, young_records];
+    let checks: [Check; 5] = [structure, entries, logs, blocks, young_records];
     for check in checks {
         let mut found = Vec::new();
         if let Err(trouble) = check(&connection, &mut found) {
@@ -83,31 +85,55 @@ fn logs(connection: &Connection, found: &mut Vec<String>) -> Result<(), Trouble>
     each(connection, sql, found, |row| Ok(Log::from_row(row).err().map(told)))
 }
 
-fn records(connection: &Connection, found: &mut Vec<String>) -> Result<(), Trouble> {
-    let sql = "SELECT r.rowid, r.log, r.seq, r.flags, r.epoch, r.sum, r.stanza, p.name, l.moved
-               FROM records r LEFT JOIN peers p ON p.id = r.peer LEFT JOIN logs l ON l.id = r.log";
-    each(connection, sql, found, |row| {
-        let id: i64 = row.get(0)?;
-        let read = || -> rusqlite::Result<bool> {
-            let (log, place, sum): (i64, i64, i64) = (row.get(1)?, row.get(2)?, row.get(5)?);
-            let (flags, epoch, moved): (u32, u32, i64) = (row.get(3)?, row.get(4)?, row.get(8)?);
-            let (stanza, peer) = (row.get_ref(6)?.as_blob()?, row.get_ref(7)?.as_str()?);
-            let seq = place.unsigned_abs();
-            let expected = sum::of_record(log, seq, epoch, peer, stanza) ^ sum::of_flags(flags);
-            Ok(expected == sum && place > 0 && place <= moved)
+/// Each block with its records, and what is noted of its peers.
+fn blocks(connection: &Connection, found: &mut Vec<String>) -> Result<(), Trouble> {
+    let mut look = Look::new(connection);
+    let (mut before, mut parts) = ((0, 0), 0_usize);
+    let sql = format!("SELECT {COLUMNS} FROM blocks NOT INDEXED ORDER BY log, first");
+    each(connection, &sql, found, |row| {
+        let laid = match Laid::read(row) {
+            Ok(laid) => laid,
+            Err(trouble) => return Ok(Some(told(trouble))),
         };
-        Ok((!read().unwrap_or(false)).then(|| format!("record {id} is damaged")))
-    })
+        let (id, log, Extent { first, last, .. }) = (laid.id, laid.log, laid.extent);
+        let is_behind = before < (log, first) && first <= last;
+        before = (log, last);
+        match check(&mut look, &laid) {
+            Ok(count) if is_behind => {
+                parts = parts.saturating_add(count);
+                Ok(None)
+            }
+            Ok(_) => Ok(Some(format!("places of block {id} are taken twice"))),
+            Err(trouble) => Ok(Some(told(trouble))),
+        }
+    })?;
+    let noted: usize = connection.query_row("SELECT count(*) FROM parts", [], |row| row.get(0))?;
+    if found.is_empty() && noted != parts {
+        found.push(format!("{noted} notes of peers in blocks, expected {parts}"));
+    }
+    Ok(())
 }
 
-/// No place is taken twice.
-fn places(connection: &Connection, found: &mut Vec<String>) -> Result<(), Trouble> {
-    let sql =
-        "SELECT log, seq FROM records INDEXED BY by_seq GROUP BY log, seq HAVING count(*) > 1";
-    each(connection, sql, found, |row| {
-        let (log, seq): (i64, i64) = (row.get(0)?, row.get(1)?);
-        Ok(Some(format!("place {seq} of log {log} is taken twice")))
-    })
+/// How many peers a block has, if all is well with it and them.
+fn check(look: &mut Look<'_>, laid: &Laid) -> Result<usize, Trouble> {
+    let Laid { id, log, extent, block } = laid;
+    let damaged = || Trouble::damaged(format_args!("block {id} of log {log}"));
+    let (all, peers) = tallies(&block.heads);
+    let is_within = |head: &Head| head.seq >= extent.first && head.seq <= extent.last;
+    let moved = look.moved(*log)?;
+    if all != extent.tally || !block.heads.iter().all(is_within) || extent.last > moved {
+        return Err(damaged());
+    }
+    for head in &block.heads {
+        let peer = look.peer(head.peer)?;
+        head.record(*log, peer, block.stanza(head)).ok_or_else(damaged)?;
+    }
+    for (peer, tally) in &peers {
+        if look.part(*log, *peer, extent.first)? != Some(Extent { tally: *tally, ..*extent }) {
+            return Err(damaged());
+        }
+    }
+    Ok(peers.len())
 }
 
 fn young_records(connection: &Connection, found: &mut Vec<String>) -> Result<(), Trouble> {

@@ -128,7 +128,7 @@ impl Writer {
             let batches = group.as_ref().map_or(&[][..], |group| &group.batches[..]);
             let mut outcome = commit(connection, &mut apply, Work { step: step.as_ref(), batches });
             if step.is_some() && outcome.as_ref().is_err_and(Trouble::is_full) {
-                tracing::error!("no space to move young records to their table, trying later");
+                tracing::error!("no space to move young records to blocks, trying later");
                 without_step = GROUPS_WITHOUT_STEP;
                 outcome = commit(connection, &mut apply, Work { step: None, batches });
             }
@@ -178,7 +178,7 @@ impl Writer {
         }
         let is_overdue = || young.holds_deleted() && frozen_at.elapsed() >= self.tuning.deleted_for;
         if young.bytes() < self.tuning.generation_bytes && !is_overdue() {
-            return false;
+            return young.litter().is_some();
         }
         drop(young);
         *frozen_at = Instant::now();

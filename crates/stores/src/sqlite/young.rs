@@ -3,8 +3,8 @@
 //! flags go, perhaps it goes itself), and costs no page of the big tables then.
 //!
 //! A generation is what was appended until its bound was reached; it is then frozen and moved to
-//! the table of records in slices, log by log in order, while the next one fills. Places in a log
-//! rise, so what is in the table lies before what is young, in each log.
+//! blocks in slices, log by log in order, while the next one fills. Places in a log
+//! rise, so what is in blocks lies before what is young, in each log.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -16,6 +16,10 @@ use verona_core::store::shape::{Record, Seq, Slice};
 use crate::sqlite::clear::Clear;
 use crate::sqlite::op::{Append, Op};
 use crate::sqlite::sum;
+
+/// While so many records would be moved, one group that is moved is removed: about as many as come, so
+/// that what comes takes the pages that are overwritten, and they are written once.
+const RECORDS_A_GROUP: usize = 256;
 
 /// What a record costs in memory beside its bytes on the disk.
 const RECORD_BYTES: usize = 160;
@@ -38,7 +42,7 @@ pub struct YoungLog {
     pub rows: BTreeMap<Seq, Row>,
     /// The last place that was taken, also when its record is gone.
     pub last: Seq,
-    /// Up to where records are in the table.
+    /// Up to where records are in blocks.
     pub moved: Seq,
     /// Up to where records are of the frozen generation, when there is something to move.
     frozen: Option<Seq>,
@@ -49,7 +53,7 @@ pub struct YoungLog {
 /// All that is young.
 #[derive(Debug)]
 pub struct Young {
-    /// Counts the commits that changed the table of records: a reader that finds the same number
+    /// Counts the commits that changed blocks: a reader that finds the same number
     /// on the disk knows that what it took from here fits what it sees there.
     pub version: i64,
     /// The number of the generation that fills.
@@ -59,15 +63,19 @@ pub struct Young {
     /// Whether the generation that fills has on the disk what is deleted.
     holds_deleted: bool,
     frozen: Option<VecDeque<i64>>,
+    /// Groups of generations before this one are moved, and may still lie on the disk.
+    moved_before: Option<i64>,
 }
 
-/// A step of moving the frozen generation to the table.
+/// A step of moving the frozen generation to blocks.
 #[derive(Debug, Default)]
 pub struct Step {
     /// Log by log, up to which place.
     pub moves: Vec<Move>,
     /// Whether nothing is left behind this step.
     pub is_last: bool,
+    /// Groups of generations that are moved which are removed from the disk, at most.
+    pub groups_max: usize,
 }
 
 /// The part of a step that is in one log.
@@ -83,7 +91,15 @@ impl Young {
     /// Nothing yet.
     pub fn new(version: i64, generation: i64) -> Self {
         let logs = AHashMap::new();
-        Self { version, generation, logs, bytes: 0, holds_deleted: false, frozen: None }
+        Self {
+            version,
+            generation,
+            logs,
+            bytes: 0,
+            holds_deleted: false,
+            frozen: None,
+            moved_before: None,
+        }
     }
 
     /// What is young in a log.
@@ -144,6 +160,22 @@ impl Young {
         self.frozen.is_some()
     }
 
+    /// Groups of generations before this one may lie on the disk for nothing.
+    pub fn litter(&self) -> Option<i64> {
+        self.moved_before
+    }
+
+    /// All that the disk has of generations before this one is moved, if nothing is frozen: what a
+    /// process left behind that ended before it was removed.
+    pub fn find_litter(&mut self) {
+        self.moved_before = self.frozen.is_none().then_some(self.generation);
+    }
+
+    /// The last of what was moved is removed from the disk.
+    pub fn is_swept(&mut self) {
+        self.moved_before = None;
+    }
+
     /// Ends the generation that fills; from now on it is moved.
     pub fn freeze(&mut self) {
         let mut ids: Vec<i64> = self.logs.keys().copied().collect();
@@ -157,11 +189,17 @@ impl Young {
         self.generation = self.generation.saturating_add(1);
     }
 
-    /// What to move next: about so many records.
+    /// What to do next: about so many records are moved, or as much is removed.
     pub fn step(&self, records_max: usize) -> Option<Step> {
         let mut left = records_max.max(1);
         let mut step = Step::default();
-        for id in self.frozen.as_ref()? {
+        if self.moved_before.is_some() {
+            step.groups_max = left.div_ceil(RECORDS_A_GROUP);
+        }
+        let Some(frozen) = &self.frozen else {
+            return self.moved_before.is_some().then_some(step);
+        };
+        for id in frozen {
             let Some(log) = self.logs.get(id) else { continue };
             let Some(end) = log.frozen else { continue };
             if left == 0 {
@@ -200,6 +238,7 @@ impl Young {
         }
         if step.is_last {
             self.frozen = None;
+            self.moved_before = Some(self.generation);
         }
     }
 }
@@ -218,7 +257,7 @@ impl YoungLog {
         }
     }
 
-    /// Whether the table may have records of a slice.
+    /// Whether blocks may have records of a slice.
     pub fn may_be_moved(&self, slice: &Slice) -> bool {
         self.moved > 0 && slice.after.is_none_or(|after| after < self.moved)
     }
