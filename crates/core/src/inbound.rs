@@ -15,7 +15,7 @@ use crate::delivery;
 use crate::hooks::decision::{Delivery, Direction, Keep, Phase, Verdict};
 use crate::hooks::place::Target;
 use crate::link::Link;
-use crate::mailbox::Put;
+use crate::mailbox::{Put, SHARED};
 use crate::server::{Host, Passage, Registry, Server};
 use crate::store::shape::Seq;
 use crate::trail::{Kept, Need, Trail, passes};
@@ -161,7 +161,11 @@ fn overslept(passage: &Passage<'_>) -> Option<Arc<Link>> {
 fn deliver(passage: &mut Passage<'_>, seq: Seq, came: &Stanza, trail: &mut Trail) {
     let Delivery::To(places) = &passage.delivery else { return };
     // What may be lost, and so has to be acknowledged; else where it lies in the log does not count.
-    let noted = if passage.keep.offline { seq } else { 0 };
+    let noted = match passage.keep.offline {
+        true => seq,
+        false if places.len() > 1 => SHARED,
+        false => 0,
+    };
     let text = passage.stanza.text();
     let mut holders = 0_u32;
     for resource in places.iter().filter_map(|place| passage.state.resources.get(*place)) {

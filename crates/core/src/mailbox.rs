@@ -65,7 +65,16 @@ pub enum Order {
     Yield(Option<StreamError>),
 }
 
-/// Where a stanza ends, and its place in the account's log; 0 when it is in none.
+/// In the place of a place in the log: the stanza is in none, and another resource was given it too,
+/// so that nobody misses it when this one does not take it.
+pub const SHARED: Seq = Seq::MAX;
+
+/// Whether it is a place in the log.
+pub fn is_place(seq: Seq) -> bool {
+    seq != 0 && seq != SHARED
+}
+
+/// Where a stanza ends, and its place in the account's log; 0 when it is in none, or [`SHARED`].
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct StanzaEnd {
     /// Bytes up to its end.
@@ -133,7 +142,7 @@ impl Mailbox {
                 Patience::Now => None,
                 Patience::Waits => Some(None),
                 // What is kept is not replaced either.
-                Patience::Replaces(key) => Some(Some(key).filter(|_| seq == 0)),
+                Patience::Replaces(key) => Some(Some(key).filter(|_| !is_place(seq))),
             };
             if let Some(key) = key {
                 held.add(key, seq, write);
@@ -284,16 +293,17 @@ impl Mailbox {
     }
 
     /// For the owner: refuses from now on, and takes what was left unwritten.
-    pub fn close(&self) -> Vec<u8> {
+    pub fn close(&self) -> Taken {
         let mut inner = self.inner.lock();
         inner.let_out();
         inner.state = State::Closed;
         inner.owner = None;
-        let taken = std::mem::take(&mut inner.waiting);
+        let bytes = std::mem::take(&mut inner.waiting);
+        let ends = inner.ends.as_mut().map(std::mem::take).unwrap_or_default();
         let paused = std::mem::take(&mut inner.paused);
         drop(inner);
         paused.into_iter().for_each(Waker::wake);
-        taken
+        Taken { bytes, ends, order: None }
     }
 
     /// Waits until all that was put in has been written to the socket; false when the session
@@ -566,9 +576,9 @@ mod tests {
         assert_eq!(taken.bytes, ROMEO.as_bytes());
         assert_eq!(ends(&taken), [ROMEO.len() as u32]);
         put(&mailbox, NURSE);
-        assert_eq!(mailbox.close(), NURSE.as_bytes());
+        assert_eq!(mailbox.close().bytes, NURSE.as_bytes());
         assert_eq!(put(&mailbox, NURSE), Put::Refused);
-        assert!(mailbox.close().is_empty());
+        assert!(mailbox.close().bytes.is_empty());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use verona_xmpp::stanza::Stanza;
 use crate::account::keep;
 use crate::account::state::Resource;
 use crate::link::Link;
-use crate::mailbox::{Order, StanzaEnd};
+use crate::mailbox::{Order, StanzaEnd, is_place};
 use crate::server::{Seat, Server, Sleeper};
 use crate::store::batch::Batch;
 use crate::store::error::StoreError;
@@ -157,7 +157,7 @@ impl Server {
             let at = u32::try_from(stanza.len()).unwrap_or(u32::MAX);
             managed.sent(stanza.as_bytes(), &[StanzaEnd { at, seq }]);
             // Found in the log it counts as waiting, but the session has it still.
-            if seq > 0 && keep::waits(self, &account, seq).await? {
+            if is_place(seq) && keep::waits(self, &account, seq).await? {
                 account.turn().log.hand_out_again(seq, stanza.len());
             }
         }

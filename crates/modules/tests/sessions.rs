@@ -318,6 +318,51 @@ async fn what_a_client_told_of_itself_lives_through_a_restart() {
     assert_eq!((agent.software.as_deref(), agent.device.as_deref()), (Some("Balcony"), None));
 }
 
+/// XEP-0198 §4: what a session did not take goes on by the rules, and nobody gets it twice.
+#[tokio::test]
+async fn what_another_resource_has_got_is_not_given_to_it_again() {
+    let place = Memory::configured(Setup::default(), install::configured).expect("made");
+    let phone = Address::parse("juliet@capulet.lit/phone").expect("an address");
+    let desk = Address::parse("juliet@capulet.lit/desk").expect("an address");
+    let romeo = Address::parse("romeo@montague.lit/orchard").expect("an address");
+    let mut sleeper = session(&place, &phone).await;
+    sleeper
+        .send(&format!("<enable xmlns='{NS_SM}' resume='true'/><presence/>"))
+        .await
+        .expect("sent");
+    assert!(sleeper.round_trip().await.expect("answered"));
+    let mut awake = session(&place, &desk).await;
+    awake.send("<presence/>").await.expect("sent");
+    assert!(awake.round_trip().await.expect("answered"));
+    drop(sleeper);
+    until_asleep(&place, 1).await;
+
+    let mut romeo = session(&place, &romeo).await;
+    romeo
+        .send(
+            "<message to='juliet@capulet.lit' type='chat'><body>Hist!</body>\
+             <no-store xmlns='urn:xmpp:hints'/></message>\
+             <message to='juliet@capulet.lit/phone' type='chat'><body>Are you there?</body>\
+             <no-store xmlns='urn:xmpp:hints'/></message>",
+        )
+        .await
+        .expect("sent");
+    assert!(romeo.round_trip().await.expect("answered"));
+    // Another stream takes the place of the one that sleeps, which ends it.
+    let mut other = session(&place, &phone).await;
+    until_asleep(&place, 0).await;
+    let is_message = |node: &Node| node.is("message", NS_CLIENT);
+    let missed = other.find("what the phone has missed", is_message).await.expect("told");
+    assert_eq!(missed.child("body", NS_CLIENT).expect("a body").text(), "Are you there?");
+    for client in [&mut other, &mut awake] {
+        assert!(client.round_trip().await.expect("answered"));
+    }
+    assert!(other.take(is_message).is_none());
+    let heard = awake.take(is_message).expect("it was awake");
+    assert_eq!(heard.child("body", NS_CLIENT).expect("a body").text(), "Hist!");
+    assert!(awake.take(is_message).is_none(), "it heard that twice");
+}
+
 /// SECURITY §5: a machine that sleeps answers nothing, though its connection lives.
 #[tokio::test]
 async fn a_client_that_owes_an_answer_for_long_is_taken_for_gone_and_its_session_waits() {
@@ -343,14 +388,19 @@ async fn a_client_that_owes_an_answer_for_long_is_taken_for_gone_and_its_session
     // That answer is not acknowledged either.
     server.look_after_silent(now + limit + 10);
     assert!(!client.round_trip().await.expect("an end"), "the stream is gone");
-    // Taking the end and falling asleep are two steps of another task.
+    until_asleep(&place, 1).await;
+}
+
+/// Waits until so many sessions wait for their clients: taking the end of a stream and falling asleep
+/// are two steps of another task.
+async fn until_asleep(place: &Memory, count: usize) {
     for _ in 0..1_000 {
-        if server.sleepers.asleep_count() == 1 {
+        if place.server.sleepers.asleep_count() == count {
             return;
         }
         tokio::task::yield_now().await;
     }
-    panic!("no session waits for its client");
+    panic!("{} sessions wait for their clients", place.server.sleepers.asleep_count());
 }
 
 /// How much comes before the answer to a request for an acknowledgement, which is no stanza and makes

@@ -10,7 +10,7 @@ use verona_xmpp::error::{Application, StreamCondition, StreamError};
 use verona_xmpp::ns;
 
 use crate::limits::{ASK_AFTER_STANZAS, ASLEEP_BYTES_MAX, ASLEEP_STANZAS_MAX};
-use crate::mailbox::StanzaEnd;
+use crate::mailbox::{SHARED, StanzaEnd, is_place};
 use crate::store::shape::Seq;
 
 /// The state of a managed session.
@@ -38,7 +38,7 @@ pub struct Managed {
 pub struct Unacked {
     /// Its text.
     pub text: Box<[u8]>,
-    /// Its place in the account's log; 0 when it is in none.
+    /// Its place in the account's log; 0 when it is in none, or [`SHARED`].
     pub seq: Seq,
 }
 
@@ -81,7 +81,7 @@ impl Managed {
         let mut taken = SmallVec::new();
         for stanza in self.unacked.drain(..count) {
             self.unacked_bytes = self.unacked_bytes.saturating_sub(stanza.text.len());
-            if stanza.seq > 0 {
+            if is_place(stanza.seq) {
                 taken.push(stanza.seq);
             }
         }
@@ -93,6 +93,12 @@ impl Managed {
     /// All that the client has not acknowledged, in order.
     pub fn unacked_text(&self) -> Vec<u8> {
         self.unacked.iter().flat_map(|stanza| stanza.text.iter().copied()).collect()
+    }
+
+    /// What nobody has got when the client does not come back, in order.
+    pub fn missed_text(&self) -> Vec<u8> {
+        let missed = self.unacked.iter().filter(|stanza| stanza.seq != SHARED);
+        missed.flat_map(|stanza| stanza.text.iter().copied()).collect()
     }
 
     /// Bytes of what the client has not acknowledged.

@@ -115,10 +115,16 @@ impl Server {
     }
 
     /// Ends a managed session for good.
-    pub(crate) async fn lay_to_rest(self: &Arc<Self>, seat: &Seat, managed: Managed) {
+    pub(crate) async fn lay_to_rest(self: &Arc<Self>, seat: &Seat, mut managed: Managed) {
         self.unbind(seat).await;
-        let mut left = managed.unacked_text();
-        left.extend_from_slice(&seat.link.mailbox.close());
+        let unwritten = seat.link.mailbox.close();
+        let left = match seat.link.mailbox.counts_stanzas() {
+            true => {
+                managed.sent(&unwritten.bytes, &unwritten.ends);
+                managed.missed_text()
+            }
+            false => unwritten.bytes,
+        };
         if managed.resume_secs > 0 {
             self.sleepers.ended(&managed.id, &seat.account.owner, managed.received);
         }

@@ -402,7 +402,7 @@ impl Session {
             }
             (End::Closed, None) => {
                 server.unbind(&seat).await;
-                let left = seat.link.mailbox.close();
+                let left = seat.link.mailbox.close().bytes;
                 self.close(&left, None).await;
             }
             (End::Closed, Some(managed)) => {
