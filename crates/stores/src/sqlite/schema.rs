@@ -5,15 +5,30 @@ use verona_core::store::error::{Fault, StoreError};
 
 use crate::sqlite::trouble::Trouble;
 
+mod blocks;
+
 /// Marks the file as ours ("Vrna"), so that no other program's database is taken for it.
 const APPLICATION: i32 = 0x5672_6e61;
 
+/// What leads from one format to the next: statements, then what they cannot say.
+struct Step<'a> {
+    sql: &'a str,
+    then: fn(&Connection) -> Result<(), Trouble>,
+}
+
+impl<'a> Step<'a> {
+    const fn of(sql: &'a str) -> Self {
+        Self { sql, then: |_| Ok(()) }
+    }
+}
+
 /// Each step is applied once, in one transaction together with its number (`user_version`). Steps
 /// are never changed once released, only added.
-///
-/// Blocks and young records have no column for their row's number: SQLite would keep a byte for it
+const STEPS: &[Step<'_>] = &[Step::of(RECORDS), Step { sql: BLOCKS, then: blocks::lay }];
+
+/// Records and young records have no column for their row's number: SQLite would keep a byte for it
 /// that means nothing, and whose damage nobody could find.
-const STEPS: &[&str] = &["
+const RECORDS: &str = "
     CREATE TABLE tables (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
     CREATE TABLE owners (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
     CREATE TABLE peers (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
@@ -37,6 +52,28 @@ const STEPS: &[&str] = &["
         UNIQUE (owner, tab)
     ) STRICT;
 
+    CREATE TABLE records (
+        log INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        peer INTEGER NOT NULL,
+        flags INTEGER NOT NULL,
+        epoch INTEGER NOT NULL,
+        sum INTEGER NOT NULL,
+        stanza BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE young (
+        generation INTEGER NOT NULL,
+        sum INTEGER NOT NULL,
+        ops BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE state (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL) STRICT;
+    INSERT INTO state VALUES (1, 1);
+    CREATE INDEX by_seq ON records (log, seq, flags);
+    CREATE INDEX by_peer ON records (log, peer, seq, flags);
+";
+
+/// Records lie in blocks, which cost less to write.
+const BLOCKS: &str = "
     CREATE TABLE blocks (
         log INTEGER NOT NULL,
         first INTEGER NOT NULL,
@@ -58,15 +95,8 @@ const STEPS: &[&str] = &["
         every INTEGER NOT NULL,
         PRIMARY KEY (log, peer, first)
     ) STRICT, WITHOUT ROWID;
-    CREATE TABLE young (
-        generation INTEGER NOT NULL,
-        sum INTEGER NOT NULL,
-        ops BLOB NOT NULL
-    ) STRICT;
-    CREATE TABLE state (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL) STRICT;
-    INSERT INTO state VALUES (1, 1);
     CREATE INDEX by_first ON blocks (log, first, last, count, some, every);
-"];
+";
 
 /// Brings the file to the newest version; refuses one that is newer still, or is not ours.
 pub fn migrate(connection: &mut Connection) -> Result<(), Trouble> {
@@ -74,11 +104,12 @@ pub fn migrate(connection: &mut Connection) -> Result<(), Trouble> {
 }
 
 /// Takes the steps that the file has not taken, each whole or not at all.
-fn take(connection: &mut Connection, steps: &[&str]) -> Result<(), Trouble> {
+fn take(connection: &mut Connection, steps: &[Step<'_>]) -> Result<(), Trouble> {
     let done = steps_done(connection, steps)?;
     for (step, version) in steps.iter().zip(1_u32..).skip(done) {
         let transaction = connection.transaction()?;
-        transaction.execute_batch(step)?;
+        transaction.execute_batch(step.sql)?;
+        (step.then)(&transaction)?;
         transaction.pragma_update(None, "application_id", APPLICATION)?;
         transaction.pragma_update(None, "user_version", version)?;
         transaction.commit()?;
@@ -95,7 +126,7 @@ pub fn is_current(connection: &Connection) -> Result<(), Trouble> {
     Err(unusable("the data was written by an older version; the next start brings it up to date"))
 }
 
-fn steps_done(connection: &Connection, steps: &[&str]) -> Result<usize, Trouble> {
+fn steps_done(connection: &Connection, steps: &[Step<'_>]) -> Result<usize, Trouble> {
     let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i32>(0));
     let version = number("PRAGMA user_version")?;
     let application = number("PRAGMA application_id")?;

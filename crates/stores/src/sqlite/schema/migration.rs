@@ -1,8 +1,7 @@
 //! From one format to the next with data in it, and with the power gone at each place on the way.
 //!
-//! There is one format so far. What will be the second is played by a step that does what such steps
-//! do: it fills a new table and rebuilds an old one, by the code and with the list that the server
-//! uses.
+//! What will be the next format is played by a step that does what such steps do: it fills a new table
+//! and rebuilds an old one, by the code and with the list that the server uses.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +16,10 @@ use crate::scratch::Scratch;
 use crate::sqlite::connection;
 use crate::sqlite::{Sqlite, Tuning};
 
-/// The statements of a second format.
+/// The format of today.
+const NOW: i32 = STEPS.len() as i32;
+
+/// The statements of the next format.
 const NEXT: [&str; 6] = [
     "CREATE TABLE sizes (owner INTEGER PRIMARY KEY, bytes INTEGER NOT NULL) STRICT;",
     "INSERT INTO sizes SELECT owner, sum(length(value)) FROM entries GROUP BY owner;",
@@ -42,14 +44,10 @@ const LOG: Table = Table::log("test.log");
 const TUNING: Tuning =
     Tuning { generation_bytes: 20_000, step_records: 10, checkpoint_pages: 20, ..Tuning::USUAL };
 
-fn both() -> Vec<String> {
-    let first = STEPS.iter().map(|step| (*step).to_owned());
-    first.chain([NEXT.concat()]).collect()
-}
-
 fn take_both(path: &Path) -> Result<Connection, Trouble> {
-    let steps = both();
-    let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+    let next = NEXT.concat();
+    let known = STEPS.iter().map(|step| Step { sql: step.sql, then: step.then });
+    let steps: Vec<Step<'_>> = known.chain([Step::of(&next)]).collect();
     let mut connection = connection::checking(path)?;
     connection.execute_batch("PRAGMA query_only = OFF;")?;
     take(&mut connection, &steps)?;
@@ -65,7 +63,7 @@ fn owners() -> Vec<Owner> {
     (0..8).map(|number| Owner::from(format!("juliet{number}@capulet.lit"))).collect()
 }
 
-/// A directory in the first format with entries and records in it.
+/// A directory in the format of today with entries and records in it.
 async fn filled(path: &Path) {
     let store = Sqlite::open_tuned(path, TUNING).expect("the store opens");
     for owner in owners() {
@@ -108,11 +106,12 @@ async fn read(path: &Path) -> Content {
     content
 }
 
-/// Reads a directory in the second format; the tables of the first are in it as they were.
+/// Reads a directory in the next format; the tables of today are in it as they were.
 async fn read_next(path: &Path) -> Content {
-    assert_eq!(version(path), 2);
+    assert_eq!(version(path), NOW + 1);
     let connection = connection::checking(path).expect("it opens");
-    connection.execute_batch("PRAGMA query_only = OFF; PRAGMA user_version = 1;").expect("set");
+    connection.execute_batch("PRAGMA query_only = OFF;").expect("set");
+    connection.pragma_update(None, "user_version", NOW).expect("set");
     drop(connection);
     let findings = Sqlite::verify(path);
     assert!(findings.is_empty(), "{findings:?}");
@@ -161,7 +160,7 @@ async fn a_step_keeps_all_that_is_there() {
     let path = scratch.path().join("verona.db");
     filled(&path).await;
     let before = read(&path).await;
-    assert_eq!(version(&path), 1);
+    assert_eq!(version(&path), NOW);
     let connection = take_both(&path).expect("the step is taken");
     let count = "SELECT count(*), sum(bytes) FROM sizes";
     let sizes = connection.query_row(count, [], |row| Ok((row.get(0)?, row.get(1)?)));
@@ -169,7 +168,8 @@ async fn a_step_keeps_all_that_is_there() {
     drop(connection);
     // The version before leaves it alone.
     let refused = Sqlite::open(&path).expect_err("it is newer");
-    assert!(refused.to_string().contains("written by a newer version (format 2"), "{refused}");
+    let told = format!("written by a newer version (format {}", NOW + 1);
+    assert!(refused.to_string().contains(&told), "{refused}");
     // A second start has nothing to do.
     drop(take_both(&path).expect("nothing is left"));
     assert_eq!(read_next(&path).await, before);
@@ -181,7 +181,7 @@ async fn a_step_that_is_cut_off_was_not_taken_and_can_be_taken_again() {
     let path = scratch.path().join("verona.db");
     filled(&path).await;
     let before = read(&path).await;
-    let left = crashes(&path, &NEXT, 2, &scratch);
+    let left = crashes(&path, &NEXT, NOW + 1, &scratch);
     let (done, cut) = left.split_last().expect("some crashes");
     let spilled = cut.iter().filter_map(|path| fs::metadata(path.with_extension("db-wal")).ok());
     let spilled = spilled.map(|log| log.len()).max().unwrap_or_default();
@@ -189,7 +189,7 @@ async fn a_step_that_is_cut_off_was_not_taken_and_can_be_taken_again() {
     for path in cut {
         // By the version before as by the next.
         assert_eq!(read(path).await, before, "{path:?}");
-        assert_eq!(version(path), 1);
+        assert_eq!(version(path), NOW);
         drop(take_both(path).expect("the step is taken"));
         assert_eq!(read_next(path).await, before, "{path:?}");
     }
@@ -202,7 +202,7 @@ async fn a_step_whose_last_write_was_torn_was_taken_or_was_not() {
     let path = scratch.path().join("verona.db");
     filled(&path).await;
     let before = read(&path).await;
-    let done = crashes(&path, &NEXT, 2, &scratch).pop().expect("some crashes");
+    let done = crashes(&path, &NEXT, NOW + 1, &scratch).pop().expect("some crashes");
     let whole = fs::metadata(done.with_extension("db-wal")).expect("a log").len();
     let (mut taken, mut not_taken) = (0, 0);
     for part in 0..=24 {
@@ -211,7 +211,7 @@ async fn a_step_whose_last_write_was_torn_was_taken_or_was_not() {
         let log = fs::File::options().write(true).open(torn.with_extension("db-wal"));
         log.and_then(|log| log.set_len(length)).expect("torn");
         match version(&torn) {
-            1 => not_taken += 1,
+            NOW => not_taken += 1,
             _ => taken += 1,
         }
         drop(take_both(&torn).expect("the step is taken"));
@@ -226,6 +226,7 @@ async fn a_directory_whose_making_is_cut_off_is_made_anew() {
     let path = scratch.path().join("verona.db");
     fs::write(&path, "").expect("an empty file");
     let statements: Vec<String> = STEPS[0]
+        .sql
         .split_inclusive(';')
         .map(str::to_owned)
         .filter(|statement| !statement.trim().is_empty())
@@ -239,4 +240,47 @@ async fn a_directory_whose_making_is_cut_off_is_made_anew() {
         assert_eq!(read(&path).await.len(), owners().len());
         assert!(Sqlite::verify(&path).is_empty());
     }
+}
+
+/// What the first format wrote is all there in the second, and is sound.
+#[tokio::test]
+async fn records_of_the_first_format_are_found_in_blocks() {
+    let scratch = Scratch::new().expect("a directory");
+    let path = scratch.path().join("verona.db");
+    filled(&path).await;
+    let before = read(&path).await;
+    into_the_first_format(&path);
+    assert_eq!(version(&path), 1);
+    assert_eq!(read(&path).await, before);
+    assert_eq!(version(&path), NOW);
+    assert!(Sqlite::verify(&path).is_empty());
+}
+
+/// Takes the second step back: a row for each record.
+fn into_the_first_format(path: &Path) {
+    let connection = connection::checking(path).expect("it opens");
+    connection.execute_batch("PRAGMA query_only = OFF;").expect("set");
+    let (_, records) = RECORDS.split_once("CREATE TABLE records").expect("its table");
+    let (table, _) = records.split_once(";").expect("its end");
+    connection.execute_batch(&format!("CREATE TABLE records{table};")).expect("made");
+    let columns = crate::sqlite::older::COLUMNS;
+    let mut select = connection.prepare(&format!("SELECT {columns} FROM blocks")).expect("asked");
+    let mut rows = select.query([]).expect("asked");
+    let mut count = 0;
+    while let Some(row) = rows.next().expect("a row") {
+        let laid = crate::sqlite::older::Laid::read(row).expect("sound");
+        for head in &laid.block.heads {
+            let (seq, stanza) = (head.seq as i64, laid.block.stanza(head).to_vec());
+            let values = (laid.log, seq, head.peer, head.flags, head.epoch, head.sum, stanza);
+            let insert = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)";
+            count += connection.execute(insert, values).expect("put");
+        }
+    }
+    drop(rows);
+    drop(select);
+    assert!(count > 200, "{count} records were moved");
+    let back = "CREATE INDEX by_seq ON records (log, seq, flags);
+                CREATE INDEX by_peer ON records (log, peer, seq, flags);
+                DROP TABLE blocks; DROP TABLE parts; PRAGMA user_version = 1;";
+    connection.execute_batch(back).expect("done");
 }
