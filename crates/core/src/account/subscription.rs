@@ -16,9 +16,7 @@ use crate::account::roster::Item;
 use crate::account::state::State;
 use crate::account::transition::{self, Act};
 use crate::hooks::vouch::{Asking, Voucher};
-use crate::limits::{
-    PENDING_REQUEST_BYTES_MAX, PENDING_REQUESTS_MAX, ROSTER_BYTES_MAX, ROSTER_ITEMS_MAX,
-};
+use crate::limits::{PENDING_REQUEST_BYTES_MAX, ROSTER_BYTES_MAX, ROSTER_ITEMS_MAX};
 use crate::server::{Listed, Server};
 use crate::store::batch::Batch;
 
@@ -92,7 +90,7 @@ pub async fn receive(
     let (step, before, batch) = {
         let state = account.turn();
         let before = state.roster.contact(&contact).cloned().unwrap_or_default();
-        if refuses_request(act, &before, &state) {
+        if refuses_request(server, act, &before, &state) {
             return Ok(Vec::new());
         }
         let step = transition::inbound(act, &before, &kept_form(&stanza));
@@ -327,11 +325,11 @@ fn push(server: &Server, account: &Account, state: &State, contact: &Jid, sends:
 }
 
 /// Whether a request is passed over: the account has too many already (RFC 6121 §3.1.3).
-fn refuses_request(act: Act, before: &Item, state: &State) -> bool {
+fn refuses_request(server: &Server, act: Act, before: &Item, state: &State) -> bool {
     act == Act::Subscribe
         && before.request.is_none()
         && !before.approved
-        && (state.roster.requests() >= PENDING_REQUESTS_MAX
+        && (state.roster.requests() >= server.policy().limits.pending_requests_max
             || state.roster.len() >= ROSTER_ITEMS_MAX)
 }
 
