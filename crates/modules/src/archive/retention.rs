@@ -61,14 +61,13 @@ impl Retention {
         let too_old = Slice {
             before: Some(server.clock.now_micros().saturating_sub(age)),
             flags_any: ARCHIVE,
-            from_end: true,
-            count_max: 1,
+            count_max: STEP,
             ..Slice::default()
         };
-        let page = server.store.page(LOG, owner, &too_old).await?;
-        match page.records.last() {
-            Some(record) => forget(server, owner, record.seq, Batch::new()).await,
-            None => Ok(()),
+        loop {
+            let page = server.store.page(LOG, owner, &too_old).await?;
+            let Some(last) = page.records.last() else { return Ok(()) };
+            forget(server, owner, last.seq, Batch::new()).await?;
         }
     }
 
