@@ -46,12 +46,12 @@ pub async fn authenticate(
     let refusal = match read(request, context, initial) {
         Ok((claim, agent)) => {
             match check_slowly((&open.server, &open.id), request, &claim, &agent).await {
-                Ok((answer, due)) => {
+                Ok((answer, due, fingerprint)) => {
                     let Ok(account) = Jid::parse(&claim.account) else { return Err(End::Closed) };
                     let mechanism = claim.mechanism.name();
                     let peer = open.wire.peer();
                     tracing::info!(stream = %open.id, %account, mechanism, %peer, "logged in");
-                    let proven = Proven { account, data: Some(answer), fingerprint: Vec::new() };
+                    let proven = Proven { account, data: Some(answer), fingerprint };
                     return Ok(Some((proven, due.then_some(claim.mechanism))));
                 }
                 Err(refusal) => (refusal, Some(claim.account)),
@@ -85,7 +85,7 @@ async fn check_slowly(
     request: Element<'_>,
     claim: &Claim,
     agent: &str,
-) -> Result<(Vec<u8>, bool), Refusal> {
+) -> Result<(Vec<u8>, bool, Vec<u8>), Refusal> {
     let (checked, ()) =
         tokio::join!(check(asked, request, claim, agent), tokio::time::sleep(login::LOOKUP));
     checked
@@ -96,7 +96,7 @@ async fn check(
     request: Element<'_>,
     claim: &Claim,
     agent: &str,
-) -> Result<(Vec<u8>, bool), Refusal> {
+) -> Result<(Vec<u8>, bool, Vec<u8>), Refusal> {
     // The same for accounts that there are not: two looks at the disk, and one proof is compared.
     let unknown = Refusal::unauthorized("no such token");
     let decoy = token::hashed(agent);
@@ -118,10 +118,11 @@ async fn check(
     let fast = request.child("fast", NS);
     let attr = |name| fast.and_then(|fast| fast.attr(name));
     let before = tokens.clone();
+    let keys = fingerprint(&record.credentials);
     let used = tokens.log_in(&Attempt {
         claim,
         count: attr("count").and_then(|count| count.parse().ok()),
-        credentials: &fingerprint(&record.credentials),
+        credentials: &keys,
         now_secs: server.clock.now_micros() / MICROS,
     })?;
     if record.disabled {
@@ -136,7 +137,7 @@ async fn check(
         token_store::put(&mut batch, &account, agent, &tokens);
     }
     edit.commit(batch).await.map_err(unavailable)?;
-    Ok((used.answer, used.due && !invalidate))
+    Ok((used.answer, used.due && !invalidate, keys))
 }
 
 fn unavailable(stream: &str, account: &str, error: &StoreError) -> Refusal {
@@ -144,19 +145,19 @@ fn unavailable(stream: &str, account: &str, error: &StoreError) -> Refusal {
     Refusal::new(SaslError::TemporaryAuthFailure, "the store failed")
 }
 
-/// §3.3: gives a client that is logged in a token; none when it does not say who it is, or when the
-/// token cannot be kept.
+/// §3.3: gives a client that is logged in a token; none when it does not say who it is, when the password
+/// is not any more what it has proven, or when the token cannot be kept.
 pub async fn give(
     (server, stream): (&Server, &str),
-    account: &Jid,
+    proven: &Proven,
     agent: Option<UserAgent>,
     mechanism: TokenMechanism,
 ) -> Option<String> {
     let agent = agent?.id?;
-    match try_to_give(server, account, &agent, mechanism).await {
+    match try_to_give(server, proven, &agent, mechanism).await {
         Ok(given) => given,
         Err(error) => {
-            tracing::error!(%stream, %account, %error, "cannot keep a token");
+            tracing::error!(%stream, account = %proven.account, %error, "cannot keep a token");
             None
         }
     }
@@ -164,20 +165,24 @@ pub async fn give(
 
 async fn try_to_give(
     server: &Server,
-    account: &Jid,
+    proven: &Proven,
     agent: &str,
     mechanism: TokenMechanism,
 ) -> Result<Option<String>, StoreError> {
-    let record = server.account_record(account).await?;
-    let account = server.account(account).await?;
-    let (Some(record), Some(account), Some(text)) = (record, account, token::fresh()) else {
+    let (Some(account), Some(text)) = (server.account(&proven.account).await?, token::fresh())
+    else {
         return Ok(None);
     };
-    let now_secs = server.clock.now_micros() / MICROS;
-    let at = (&*fingerprint(&record.credentials), now_secs);
-    let token = Token::new(mechanism, &token::hashed(&text), at);
-    let expires_micros = token.expires_secs().saturating_mul(MICROS);
     let edit = account.edit(server).await;
+    // A login may take its time (XEP-0480 asks for keys in between), and the password be changed, or the
+    // account be made anew, meanwhile: who has proven what was before gets no token for what is now.
+    let record = server.account_record(&proven.account).await?;
+    if record.is_none_or(|record| fingerprint(&record.credentials) != proven.fingerprint) {
+        return Ok(None);
+    }
+    let now_secs = server.clock.now_micros() / MICROS;
+    let token = Token::new(mechanism, &token::hashed(&text), (&proven.fingerprint, now_secs));
+    let expires_micros = token.expires_secs().saturating_mul(MICROS);
     let mut batch = Batch::new();
     make_room(server, &account, agent, &mut batch).await?;
     let mut tokens = token_store::of_client(server, &account, agent).await?.unwrap_or_default();

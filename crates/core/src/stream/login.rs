@@ -39,7 +39,7 @@ pub struct Proven {
     pub account: Jid,
     /// What the mechanism wants the client to be told with the success.
     pub data: Option<Vec<u8>>,
-    /// The fingerprint of the keys by which a password was proven; empty when it was not a password.
+    /// The fingerprint of the password's keys when they were looked at: what was proven holds for these.
     pub fingerprint: Vec<u8>,
 }
 
