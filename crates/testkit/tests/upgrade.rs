@@ -212,6 +212,17 @@ async fn a_login_that_outlasts_its_password_gets_no_token() {
         client.send(&hash_element(&salted)).await.unwrap();
         let told = next(&mut client).await;
         assert!(told.child("token", NS_FAST).is_none(), "{is_made_anew}: {told}");
+        // Its session, when the account is the same one; none on an account of somebody else.
+        let bind = "<iq id='b' type='set'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>";
+        client.send(bind).await.unwrap();
+        let told = loop {
+            let told = next(&mut client).await;
+            if told.attr("id") == Some("b") {
+                break told;
+            }
+        };
+        let expected = if is_made_anew { "error" } else { "result" };
+        assert_eq!(told.attr("type"), Some(expected), "{told}");
         let kept = place.server.store.entries(&jid.as_str().into(), &[TOKENS]).await.unwrap();
         assert!(kept.is_empty(), "{is_made_anew}: {kept:?}");
     }

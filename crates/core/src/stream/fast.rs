@@ -11,7 +11,7 @@ use verona_xmpp::sasl::server::Failure;
 use verona_xmpp::sasl::token::{self, Claim, TokenMechanism};
 
 use crate::account::Account;
-use crate::account::credentials::fingerprint;
+use crate::account::credentials::{Record, fingerprint};
 use crate::limits::TOKEN_CLIENTS_MAX;
 use crate::server::Server;
 use crate::store::batch::Batch;
@@ -46,11 +46,17 @@ pub async fn authenticate(
     let refusal = match read(request, context, initial) {
         Ok((claim, agent)) => {
             match check_slowly((&open.server, &open.id), request, &claim, &agent).await {
-                Ok((answer, due, fingerprint)) => {
+                Ok((answer, due, record)) => {
                     let Ok(account) = Jid::parse(&claim.account) else { return Err(End::Closed) };
+                    if let Err(failure) = login::enter(open, &account, record.created_micros).await
+                    {
+                        login::refuse(open, &failure, Profile::Sasl2).await?;
+                        return Ok(None);
+                    }
                     let mechanism = claim.mechanism.name();
                     let peer = open.wire.peer();
                     tracing::info!(stream = %open.id, %account, mechanism, %peer, "logged in");
+                    let fingerprint = fingerprint(&record.credentials);
                     let proven = Proven { account, data: Some(answer), fingerprint };
                     return Ok(Some((proven, due.then_some(claim.mechanism))));
                 }
@@ -85,7 +91,7 @@ async fn check_slowly(
     request: Element<'_>,
     claim: &Claim,
     agent: &str,
-) -> Result<(Vec<u8>, bool, Vec<u8>), Refusal> {
+) -> Result<(Vec<u8>, bool, Record), Refusal> {
     let (checked, ()) =
         tokio::join!(check(asked, request, claim, agent), tokio::time::sleep(login::LOOKUP));
     checked
@@ -96,7 +102,7 @@ async fn check(
     request: Element<'_>,
     claim: &Claim,
     agent: &str,
-) -> Result<(Vec<u8>, bool, Vec<u8>), Refusal> {
+) -> Result<(Vec<u8>, bool, Record), Refusal> {
     // The same for accounts that there are not: two looks at the disk, and one proof is compared.
     let unknown = Refusal::unauthorized("no such token");
     let decoy = token::hashed(agent);
@@ -118,11 +124,10 @@ async fn check(
     let fast = request.child("fast", NS);
     let attr = |name| fast.and_then(|fast| fast.attr(name));
     let before = tokens.clone();
-    let keys = fingerprint(&record.credentials);
     let used = tokens.log_in(&Attempt {
         claim,
         count: attr("count").and_then(|count| count.parse().ok()),
-        credentials: &keys,
+        credentials: &fingerprint(&record.credentials),
         now_secs: server.clock.now_micros() / MICROS,
     })?;
     if record.disabled {
@@ -137,7 +142,7 @@ async fn check(
         token_store::put(&mut batch, &account, agent, &tokens);
     }
     edit.commit(batch).await.map_err(unavailable)?;
-    Ok((used.answer, used.due && !invalidate, keys))
+    Ok((used.answer, used.due && !invalidate, record))
 }
 
 fn unavailable(stream: &str, account: &str, error: &StoreError) -> Refusal {

@@ -123,6 +123,7 @@ async fn go_on(
         open.send(&text).await?;
         return Ok(Reached::Account(account.clone(), UserAgent::read(request)));
     };
+    let Some(account) = &open.account else { return Err(End::Closed) };
     let client = Client { host, account, agent: UserAgent::read(request) };
     let Bound { seat, managed, answer } = bind2::bind(&server, client, wish).await?;
     results.push(answer);
