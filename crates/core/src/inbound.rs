@@ -168,7 +168,7 @@ fn deliver(passage: &mut Passage<'_>, seq: Seq, came: &Stanza, trail: &mut Trail
     // What may be lost, and so has to be acknowledged; else where it lies in the log does not count.
     let noted = match passage.keep.offline {
         true => seq,
-        false if places.len() > 1 => passage.state.shared.next(),
+        false if places.len() > 1 => passage.state.shared.next_number(),
         false => 0,
     };
     let text = passage.stanza.text();

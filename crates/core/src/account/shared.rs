@@ -37,7 +37,7 @@ pub fn is_number(seq: Seq) -> bool {
 
 impl Shared {
     /// The number of the next message.
-    pub fn next(&mut self) -> Seq {
+    pub fn next_number(&mut self) -> Seq {
         self.given = self.given.saturating_add(1);
         BEFORE.saturating_add(self.given)
     }
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn the_last_session_that_loses_a_message_has_lost_it() {
         let mut shared = Shared::default();
-        let (first, second) = (shared.next(), shared.next());
+        let (first, second) = (shared.next_number(), shared.next_number());
         assert!(is_number(first) && !is_place(first) && first != second);
         shared.hand_out(first, 2);
         shared.hand_out(second, 2);
@@ -113,7 +113,7 @@ mod tests {
         shared.hand_out_again(number);
         shared.hand_out_again(number);
         assert_eq!(shared.written(number), number);
-        assert!(shared.next() > number);
+        assert!(shared.next_number() > number);
         assert!(!shared.lost(number));
         assert!(shared.lost(number));
     }
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn beyond_the_bound_the_oldest_counts_as_taken() {
         let mut shared = Shared::default();
-        let numbers: Vec<Seq> = (0..=HANDED_OUT_MAX).map(|_| shared.next()).collect();
+        let numbers: Vec<Seq> = (0..=HANDED_OUT_MAX).map(|_| shared.next_number()).collect();
         numbers.iter().for_each(|number| shared.hand_out(*number, 1));
         assert!(!shared.lost(numbers[0]));
         assert!(shared.lost(numbers[1]));
