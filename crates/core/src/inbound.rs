@@ -8,6 +8,7 @@ use verona_xmpp::stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
 
 use crate::account::Account;
 use crate::account::presence;
+use crate::account::shared::is_number;
 use crate::account::state::State;
 use crate::account::transition::Act;
 use crate::account::{keep, log};
@@ -15,7 +16,7 @@ use crate::delivery;
 use crate::hooks::decision::{Delivery, Direction, Keep, Phase, Verdict};
 use crate::hooks::place::Target;
 use crate::link::Link;
-use crate::mailbox::{Put, SHARED};
+use crate::mailbox::Put;
 use crate::server::{Host, Passage, Registry, Server};
 use crate::store::shape::Seq;
 use crate::trail::{Kept, Need, Trail, passes};
@@ -167,14 +168,20 @@ fn deliver(passage: &mut Passage<'_>, seq: Seq, came: &Stanza, trail: &mut Trail
     // What may be lost, and so has to be acknowledged; else where it lies in the log does not count.
     let noted = match passage.keep.offline {
         true => seq,
-        false if places.len() > 1 => SHARED,
+        false if places.len() > 1 => passage.state.shared.next_number(),
         false => 0,
     };
     let text = passage.stanza.text();
-    let mut holders = 0_u32;
+    let (mut holders, mut is_safe) = (0_u32, false);
     for resource in places.iter().filter_map(|place| passage.state.resources.get(*place)) {
         let put = trail.write_kept(&resource.link, passage.stanza, noted);
-        holders = holders.saturating_add(u32::from(matches!(put, Put::Taken | Put::Crowded)));
+        let is_taken = matches!(put, Put::Taken | Put::Crowded);
+        holders = holders.saturating_add(u32::from(is_taken));
+        // Without XEP-0198 nothing more is known of it.
+        is_safe |= is_taken && !resource.link.mailbox.counts_stanzas();
+    }
+    if is_number(noted) && !is_safe {
+        passage.state.shared.hand_out(noted, holders);
     }
     if passage.keep.offline && holders > 0 {
         passage.state.log.hand_out(seq, text.len(), holders);

@@ -13,6 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 use verona_xmpp::error::StreamError;
 use verona_xmpp::stanza::Stanza;
 
+use crate::account::shared::is_place;
 use crate::held::{Held, Judge, Patience};
 use crate::limits::{ASLEEP_BYTES_MAX, ASLEEP_STANZAS_MAX, MAILBOX_BYTES_HARD, MAILBOX_BYTES_MAX};
 use crate::store::shape::Seq;
@@ -65,16 +66,8 @@ pub enum Order {
     Yield(Option<StreamError>),
 }
 
-/// In the place of a place in the log: the stanza is in none, and another resource was given it too,
-/// so that nobody misses it when this one does not take it.
-pub const SHARED: Seq = Seq::MAX;
-
-/// Whether it is a place in the log.
-pub fn is_place(seq: Seq) -> bool {
-    seq != 0 && seq != SHARED
-}
-
-/// Where a stanza ends, and its place in the account's log; 0 when it is in none, or [`SHARED`].
+/// Where a stanza ends, and its place in the account's log; 0 when it is in none, or its number when other
+/// sessions have it too (see [`crate::account::shared`]).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct StanzaEnd {
     /// Bytes up to its end.

@@ -10,9 +10,10 @@ use verona_xmpp::jid::Jid;
 use verona_xmpp::stanza::Stanza;
 
 use crate::account::keep;
+use crate::account::shared::{is_number, is_place};
 use crate::account::state::Resource;
 use crate::link::Link;
-use crate::mailbox::{Order, StanzaEnd, is_place};
+use crate::mailbox::{Order, StanzaEnd};
 use crate::server::{Seat, Server, Sleeper};
 use crate::store::batch::Batch;
 use crate::store::error::StoreError;
@@ -159,6 +160,8 @@ impl Server {
             // Found in the log it counts as waiting, but the session has it still.
             if is_place(seq) && keep::waits(self, &account, seq).await? {
                 account.turn().log.hand_out_again(seq, stanza.len());
+            } else if is_number(seq) {
+                account.turn().shared.hand_out_again(seq);
             }
         }
         let mut resource = Resource::new(link.clone());
@@ -183,6 +186,8 @@ fn write_down(sleeper: &mut Sleeper) -> Option<Vec<u8>> {
     managed.sent(&waiting.bytes, &waiting.ends);
     let state = seat.account.turn();
     let resource = state.resource_of(&seat.link)?;
+    let of_next = |seq| if is_number(seq) { state.shared.written(seq) } else { seq };
+    let places = managed.unacked.iter().map(|stanza| of_next(stanza.seq)).collect();
     let written = Written {
         jid: seat.link.jid.to_string(),
         resume_secs: managed.resume_secs,
@@ -193,7 +198,7 @@ fn write_down(sleeper: &mut Sleeper) -> Option<Vec<u8>> {
             .iter()
             .map(|stanza| String::from_utf8_lossy(&stanza.text).into_owned())
             .collect(),
-        places: managed.unacked.iter().map(|stanza| stanza.seq).collect(),
+        places,
         presence: resource.presence.as_ref().map(|presence| presence.text().to_owned()),
         priority: resource.priority,
         interested: resource.interested,

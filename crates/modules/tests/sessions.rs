@@ -419,6 +419,48 @@ async fn what_another_resource_has_got_is_not_given_to_it_again() {
     assert!(awake.take(is_message).is_none(), "it heard that twice");
 }
 
+/// XEP-0198 §4: what several sessions have, and none has taken, goes on when the last of them has ended.
+#[tokio::test]
+async fn what_all_that_were_given_it_have_slept_through_is_not_lost() {
+    let place = Memory::configured(Setup::default(), install::configured).expect("made");
+    let phone = Address::parse("juliet@capulet.lit/phone").expect("an address");
+    let desk = Address::parse("juliet@capulet.lit/desk").expect("an address");
+    let romeo = Address::parse("romeo@montague.lit/orchard").expect("an address");
+    for (count, who) in (1..).zip([&phone, &desk]) {
+        let mut sleeper = session(&place, who).await;
+        let enable = format!("<enable xmlns='{NS_SM}' resume='true'/><presence/>");
+        sleeper.send(&enable).await.expect("sent");
+        assert!(sleeper.round_trip().await.expect("answered"));
+        drop(sleeper);
+        until_asleep(&place, count).await;
+    }
+    let mut romeo = session(&place, &romeo).await;
+    // Neither is kept in a log.
+    romeo
+        .send(
+            "<message to='juliet@capulet.lit' type='headline'><body>News</body></message>\
+             <message to='juliet@capulet.lit' type='headline'><body>More</body></message>",
+        )
+        .await
+        .expect("sent");
+    assert!(romeo.round_trip().await.expect("answered"));
+
+    let is_message = |node: &Node| node.is("message", NS_CLIENT);
+    let mut heard = session(&place, &phone).await;
+    until_asleep(&place, 1).await;
+    heard.send("<presence/>").await.expect("sent");
+    assert!(heard.round_trip().await.expect("answered"));
+    assert!(heard.take(is_message).is_none(), "the desk may take it yet");
+    let _other = session(&place, &desk).await;
+    until_asleep(&place, 0).await;
+    for text in ["News", "More"] {
+        let told = heard.find("what nobody has taken", is_message).await.expect("told");
+        assert_eq!(told.child("body", NS_CLIENT).expect("a body").text(), text);
+    }
+    assert!(heard.round_trip().await.expect("answered"));
+    assert!(heard.take(is_message).is_none(), "once");
+}
+
 /// SECURITY §5: a machine that sleeps answers nothing, though its connection lives.
 #[tokio::test]
 async fn a_client_that_owes_an_answer_for_long_is_taken_for_gone_and_its_session_waits() {

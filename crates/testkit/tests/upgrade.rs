@@ -3,10 +3,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use verona_core::account::admin;
 use verona_core::account::credentials::{ACCOUNTS, Record};
 use verona_core::hooks::Registry;
 use verona_core::server::Host;
 use verona_core::store::batch::Batch;
+use verona_core::stream::token_store::TOKENS;
 use verona_testkit::address::Address;
 use verona_testkit::client::Client;
 use verona_testkit::memory::{Memory, settings};
@@ -185,4 +187,43 @@ async fn who_has_a_token_alone_sets_no_keys() {
     let (_, success) = log_in(&place, Some(&token), &wish).await;
     assert!(success.is("success", NS_SASL2), "{success}");
     assert_eq!(keys(&place).await, [Hash::Sha1]);
+}
+
+/// XEP-0484 §5.1: a login that waits in a task while the password changes ends without a token, which
+/// would open the account to who knows the former password for as long as it is renewed.
+#[tokio::test]
+async fn a_login_that_outlasts_its_password_gets_no_token() {
+    for is_made_anew in [false, true] {
+        let place = place().await;
+        let wish = wishes(&["UPGR-SCRAM-SHA-256"])
+            + &format!("<request-token xmlns='{NS_FAST}' mechanism='HT-SHA-256-NONE'/>");
+        let (mut client, node) = log_in(&place, None, &wish).await;
+        let (salt, iterations) = begin(&mut client, &task(&node)).await;
+        let jid = Jid::parse("juliet@capulet.lit").unwrap();
+        let other = "banished".to_owned().into();
+        if is_made_anew {
+            admin::remove(&place.server, &jid, || ()).await.unwrap();
+            admin::create(&place.server, &jid, other).await.unwrap();
+        } else {
+            admin::set_password(&place.server, &jid, other).await.unwrap();
+        }
+        let salted =
+            pbkdf2::pbkdf2_hmac_array::<sha2::Sha256, 32>(PASSWORD.as_bytes(), &salt, iterations);
+        client.send(&hash_element(&salted)).await.unwrap();
+        let told = next(&mut client).await;
+        assert!(told.child("token", NS_FAST).is_none(), "{is_made_anew}: {told}");
+        // Its session, when the account is the same one; none on an account of somebody else.
+        let bind = "<iq id='b' type='set'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>";
+        client.send(bind).await.unwrap();
+        let told = loop {
+            let told = next(&mut client).await;
+            if told.attr("id") == Some("b") {
+                break told;
+            }
+        };
+        let expected = if is_made_anew { "error" } else { "result" };
+        assert_eq!(told.attr("type"), Some(expected), "{told}");
+        let kept = place.server.store.entries(&jid.as_str().into(), &[TOKENS]).await.unwrap();
+        assert!(kept.is_empty(), "{is_made_anew}: {kept:?}");
+    }
 }

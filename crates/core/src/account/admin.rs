@@ -158,9 +158,8 @@ pub async fn set_password(
 
 /// Lets nobody log in to an account, and ends its sessions; or takes that back.
 pub async fn set_disabled(server: &Arc<Server>, jid: &Jid, disabled: bool) -> Result<(), Refusal> {
+    // Who has proven the password just now is stopped at binding, as of the commit.
     let account = change(server, jid, |record, _, _| record.disabled = disabled).await?;
-    // Who has proven the password just now is stopped at binding.
-    account.turn().disabled = disabled;
     if disabled {
         end_sessions(server, &account, "the account is disabled").await;
     }

@@ -5,6 +5,7 @@ use verona_xmpp::stanza::Stanza;
 
 use crate::account::Account;
 use crate::account::log::{ARCHIVE, LOG, OFFLINE, OUTBOUND, RECEIVED, SENT};
+use crate::account::shared::is_place;
 use crate::account::state::State;
 use crate::hooks::decision::{Direction, Keep};
 use crate::link::Link;
@@ -87,7 +88,13 @@ pub fn taken(server: &Server, account: &Account, seqs: &[Seq]) {
         return;
     }
     let mut state = account.turn();
-    seqs.iter().for_each(|seq| state.log.taken(*seq));
+    for seq in seqs {
+        if is_place(*seq) {
+            state.log.taken(*seq);
+        } else {
+            state.shared.taken(*seq);
+        }
+    }
     let through = state.log.tell_if_due();
     submit(server, account, through);
 }

@@ -10,6 +10,7 @@ pub mod log;
 mod owner;
 pub mod presence;
 pub mod roster;
+pub mod shared;
 pub mod state;
 pub mod subscription;
 pub mod transition;

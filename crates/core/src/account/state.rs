@@ -9,6 +9,7 @@ use verona_xmpp::jid::Jid;
 use verona_xmpp::stanza::Stanza;
 
 use crate::account::roster::Roster;
+use crate::account::shared::Shared;
 use crate::account::waiting::LogState;
 use crate::link::Link;
 use crate::store::shape::{Entry, Table};
@@ -25,6 +26,8 @@ pub struct State {
     parts: Vec<Box<dyn Any + Send>>,
     /// Its message log.
     pub log: LogState,
+    /// What several sessions have and no log has.
+    pub shared: Shared,
     /// The account was removed while somebody held it: everything is refused.
     pub gone: bool,
     /// The operator lets nobody log in.

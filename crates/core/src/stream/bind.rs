@@ -9,6 +9,7 @@ use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
 use verona_xmpp::stanza::{IqType, Kind, Stanza};
 
+use crate::account::Account;
 use crate::account::state::{Resource, State};
 use crate::account::{backlog, keep};
 use crate::link::Link;
@@ -60,6 +61,7 @@ pub async fn until_bound(open: &mut Open, host: &Arc<Host>, account: &Jid) -> Re
             continue;
         }
         let wanted = request.child("resource", ns::BIND).map(|element| element.text().into_owned());
+        let Some(account) = &open.account else { return Err(End::Closed) };
         match bind(&open.server, host, account, wanted.as_deref()).await {
             Ok(seat) => {
                 let mut writer = Writer::new(ns::CLIENT);
@@ -154,7 +156,7 @@ pub async fn resume(
 pub async fn bind(
     server: &Arc<Server>,
     host: &Arc<Host>,
-    account: &Jid,
+    account: &Arc<Account>,
     wanted: Option<&str>,
 ) -> Result<Seat, StanzaError> {
     let wish = Wish { host, account, resource: wanted };
@@ -165,8 +167,8 @@ pub async fn bind(
 pub struct Wish<'a> {
     /// The account's host.
     pub host: &'a Arc<Host>,
-    /// The bare JID.
-    pub account: &'a Jid,
+    /// The account.
+    pub account: &'a Arc<Account>,
     /// The resourcepart; None or empty when the server is to choose.
     pub resource: Option<&'a str>,
 }
@@ -180,15 +182,14 @@ pub async fn bind_with(
     let Wish { host, account, resource } = wish;
     let jid = match resource.filter(|resource| !resource.is_empty()) {
         Some(resource) => account
+            .jid
             .with_resource(resource)
             .map_err(|_| StanzaError::new(Condition::BadRequest).text("resource is not allowed"))?,
         // §7.6: random, so that nobody can guess a full JID.
-        None => account.with_resource(&token::random()).map_err(StanzaError::from)?,
+        None => account.jid.with_resource(&token::random()).map_err(StanzaError::from)?,
     };
-    let account = server.account(account).await?;
-    let Some(account) = account else { return Err(StanzaError::new(Condition::NotAuthorized)) };
     let link = Arc::new(Link::new(jid, server.clock.uptime_secs()));
-    let seat = Seat { link, account, host: host.clone() };
+    let seat = Seat { link, account: account.clone(), host: host.clone() };
     let mut trail = Trail::default();
     take_place(server, &seat, &mut trail, prepare)?;
     if let Step::Later(later) = server.carry_out(trail) {

@@ -9,6 +9,7 @@ use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
 use verona_xmpp::sasl::hash::Hash;
 
+use crate::account::Account;
 use crate::account::backlog::READS_ARCHIVE;
 use crate::account::state::State;
 use crate::server::{Host, Inline, Seat, Server};
@@ -37,8 +38,8 @@ pub struct Bound {
 pub struct Client<'a> {
     /// The account's host.
     pub host: &'a Arc<Host>,
-    /// The bare JID.
-    pub account: &'a Jid,
+    /// The account.
+    pub account: &'a Arc<Account>,
     /// What the client told of itself.
     pub agent: Option<UserAgent>,
 }
@@ -51,9 +52,9 @@ pub async fn bind(
 ) -> Result<Bound, End> {
     let Client { host, account, agent } = client;
     let id = agent.as_ref().and_then(|agent| agent.id.as_deref());
-    let known = id.map(|id| stable(&server.secret, account, id));
+    let known = id.map(|id| stable(&server.secret, &account.jid, id));
     let generated = known.clone().unwrap_or_else(token::random);
-    let resource = resourcepart(account, request, &generated);
+    let resource = resourcepart(&account.jid, request, &generated);
     let registry = Arc::clone(&host.registry());
     let managing = managing(request);
     let mut answers = Writer::new(ns::BIND2);

@@ -11,7 +11,7 @@ use verona_xmpp::sasl::server::Failure;
 use verona_xmpp::sasl::token::{self, Claim, TokenMechanism};
 
 use crate::account::Account;
-use crate::account::credentials::fingerprint;
+use crate::account::credentials::{Record, fingerprint};
 use crate::limits::TOKEN_CLIENTS_MAX;
 use crate::server::Server;
 use crate::store::batch::Batch;
@@ -46,12 +46,18 @@ pub async fn authenticate(
     let refusal = match read(request, context, initial) {
         Ok((claim, agent)) => {
             match check_slowly((&open.server, &open.id), request, &claim, &agent).await {
-                Ok((answer, due)) => {
+                Ok((answer, due, record)) => {
                     let Ok(account) = Jid::parse(&claim.account) else { return Err(End::Closed) };
+                    if let Err(failure) = login::enter(open, &account, record.created_micros).await
+                    {
+                        login::refuse(open, &failure, Profile::Sasl2).await?;
+                        return Ok(None);
+                    }
                     let mechanism = claim.mechanism.name();
                     let peer = open.wire.peer();
                     tracing::info!(stream = %open.id, %account, mechanism, %peer, "logged in");
-                    let proven = Proven { account, data: Some(answer), fingerprint: Vec::new() };
+                    let fingerprint = fingerprint(&record.credentials);
+                    let proven = Proven { account, data: Some(answer), fingerprint };
                     return Ok(Some((proven, due.then_some(claim.mechanism))));
                 }
                 Err(refusal) => (refusal, Some(claim.account)),
@@ -85,7 +91,7 @@ async fn check_slowly(
     request: Element<'_>,
     claim: &Claim,
     agent: &str,
-) -> Result<(Vec<u8>, bool), Refusal> {
+) -> Result<(Vec<u8>, bool, Record), Refusal> {
     let (checked, ()) =
         tokio::join!(check(asked, request, claim, agent), tokio::time::sleep(login::LOOKUP));
     checked
@@ -96,7 +102,7 @@ async fn check(
     request: Element<'_>,
     claim: &Claim,
     agent: &str,
-) -> Result<(Vec<u8>, bool), Refusal> {
+) -> Result<(Vec<u8>, bool, Record), Refusal> {
     // The same for accounts that there are not: two looks at the disk, and one proof is compared.
     let unknown = Refusal::unauthorized("no such token");
     let decoy = token::hashed(agent);
@@ -136,7 +142,7 @@ async fn check(
         token_store::put(&mut batch, &account, agent, &tokens);
     }
     edit.commit(batch).await.map_err(unavailable)?;
-    Ok((used.answer, used.due && !invalidate))
+    Ok((used.answer, used.due && !invalidate, record))
 }
 
 fn unavailable(stream: &str, account: &str, error: &StoreError) -> Refusal {
@@ -144,19 +150,19 @@ fn unavailable(stream: &str, account: &str, error: &StoreError) -> Refusal {
     Refusal::new(SaslError::TemporaryAuthFailure, "the store failed")
 }
 
-/// §3.3: gives a client that is logged in a token; none when it does not say who it is, or when the
-/// token cannot be kept.
+/// §3.3: gives a client that is logged in a token; none when it does not say who it is, when the password
+/// is not any more what it has proven, or when the token cannot be kept.
 pub async fn give(
     (server, stream): (&Server, &str),
-    account: &Jid,
+    proven: &Proven,
     agent: Option<UserAgent>,
     mechanism: TokenMechanism,
 ) -> Option<String> {
     let agent = agent?.id?;
-    match try_to_give(server, account, &agent, mechanism).await {
+    match try_to_give(server, proven, &agent, mechanism).await {
         Ok(given) => given,
         Err(error) => {
-            tracing::error!(%stream, %account, %error, "cannot keep a token");
+            tracing::error!(%stream, account = %proven.account, %error, "cannot keep a token");
             None
         }
     }
@@ -164,20 +170,24 @@ pub async fn give(
 
 async fn try_to_give(
     server: &Server,
-    account: &Jid,
+    proven: &Proven,
     agent: &str,
     mechanism: TokenMechanism,
 ) -> Result<Option<String>, StoreError> {
-    let record = server.account_record(account).await?;
-    let account = server.account(account).await?;
-    let (Some(record), Some(account), Some(text)) = (record, account, token::fresh()) else {
+    let (Some(account), Some(text)) = (server.account(&proven.account).await?, token::fresh())
+    else {
         return Ok(None);
     };
-    let now_secs = server.clock.now_micros() / MICROS;
-    let at = (&*fingerprint(&record.credentials), now_secs);
-    let token = Token::new(mechanism, &token::hashed(&text), at);
-    let expires_micros = token.expires_secs().saturating_mul(MICROS);
     let edit = account.edit(server).await;
+    // A login may take its time (XEP-0480 asks for keys in between), and the password be changed, or the
+    // account be made anew, meanwhile: who has proven what was before gets no token for what is now.
+    let record = server.account_record(&proven.account).await?;
+    if record.is_none_or(|record| fingerprint(&record.credentials) != proven.fingerprint) {
+        return Ok(None);
+    }
+    let now_secs = server.clock.now_micros() / MICROS;
+    let token = Token::new(mechanism, &token::hashed(&text), (&proven.fingerprint, now_secs));
+    let expires_micros = token.expires_secs().saturating_mul(MICROS);
     let mut batch = Batch::new();
     make_room(server, &account, agent, &mut batch).await?;
     let mut tokens = token_store::of_client(server, &account, agent).await?.unwrap_or_default();

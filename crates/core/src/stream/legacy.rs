@@ -12,7 +12,7 @@ use verona_xmpp::stanza::{IqType, Stanza};
 
 use crate::server::{Host, Seat, Server};
 use crate::stream::bind::bind;
-use crate::stream::login::note_failure;
+use crate::stream::login::{made_at, note_failure};
 use crate::stream::open::{End, Open};
 
 const NS: &str = "jabber:iq:auth";
@@ -89,13 +89,17 @@ async fn log_in(
     let refused = || StanzaError::new(Condition::NotAuthorized);
     let account = Jid::from_parts(Some(&name), host.jid.domain(), None).map_err(|_| refused())?;
     let record = server.account_record(&account).await?;
+    let made_micros = record.as_ref().map_or(0, |record| record.created_micros);
     let (decoy, text) = (server.decoy.clone(), account.to_string());
     let proven = server.hashing.run(move || match record {
         Some(record) => record.credentials.check_plain(&password) && !record.disabled,
         None => decoy.check_plain(&text, &password),
     });
     match proven.await {
-        Some(true) => bind(server, host, &account, Some(&resource)).await,
+        Some(true) => match made_at(server, &account, made_micros).await? {
+            Some(account) => bind(server, host, &account, Some(&resource)).await,
+            None => Err(refused()),
+        },
         Some(false) => Err(refused()),
         None => Err(StanzaError::new(Condition::ResourceConstraint)),
     }

@@ -1,6 +1,7 @@
 //! RFC 6120 §6: SASL on a stream. The mechanisms are machines without I/O; here is what is around
 //! them: the elements, the store, the pool for hashing, and the patience with failures.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use verona_xml::{Element, Tree};
@@ -14,9 +15,11 @@ use verona_xmpp::sasl::record::Found;
 use verona_xmpp::sasl::server::{self as machine, Awaiting, Failure, Identity, Step};
 use zeroize::Zeroizing;
 
-use crate::account::credentials;
+use crate::account::Account;
+use crate::account::credentials::{self, Record};
 use crate::login::guard::Patience;
 use crate::server::Server;
+use crate::store::error::StoreError;
 use crate::stream::features::Offers;
 use crate::stream::keys;
 use crate::stream::open::{End, Open};
@@ -39,7 +42,7 @@ pub struct Proven {
     pub account: Jid,
     /// What the mechanism wants the client to be told with the success.
     pub data: Option<Vec<u8>>,
-    /// The fingerprint of the keys by which a password was proven; empty when it was not a password.
+    /// The fingerprint of the password's keys when they were looked at: what was proven holds for these.
     pub fingerprint: Vec<u8>,
 }
 
@@ -89,7 +92,7 @@ pub async fn handshake(
     mut step: Step,
     profile: Profile,
 ) -> Result<Option<Proven>, End> {
-    let mut keys = Vec::new();
+    let (mut keys, mut made_micros) = (Vec::new(), 0);
     loop {
         step = match step {
             Step::Challenge(data, awaiting) => {
@@ -102,7 +105,8 @@ pub async fn handshake(
                 respond(answer.root(), awaiting, profile)?
             }
             Step::Lookup(lookup) => {
-                let found = look_up_slowly(&open.server, lookup.account(), &open.id).await;
+                let (found, made) = look_up_slowly(&open.server, lookup.account(), &open.id).await;
+                made_micros = made;
                 keys = match &found {
                     Found::Active(credentials) => credentials::fingerprint(credentials),
                     _ => credentials::no_fingerprint(),
@@ -123,6 +127,10 @@ pub async fn handshake(
                 if let Some(renewed) = success.renewed {
                     keys = renew(&open.server, &account, keys, renewed).await;
                 }
+                if let Err(failure) = enter(open, &account, made_micros).await {
+                    refuse(open, &failure, profile).await?;
+                    return Ok(None);
+                }
                 return Ok(Some(Proven { account, data: success.data, fingerprint: keys }));
             }
             Step::Failure(failure) => {
@@ -131,6 +139,37 @@ pub async fn handshake(
             }
         };
     }
+}
+
+/// Holds the account that somebody has proven to be, so that no session begins on another of the same
+/// name that was made, at another time, while this one was proven.
+pub async fn enter(open: &mut Open, account: &Jid, made_micros: u64) -> Result<(), Failure> {
+    let failure = |error, cause| Failure { error, cause, account: Some(account.to_string()) };
+    match made_at(&open.server, account, made_micros).await {
+        Ok(Some(found)) => {
+            open.account = Some(found);
+            Ok(())
+        }
+        Ok(None) => {
+            Err(failure(SaslError::NotAuthorized, "the account was removed during the login"))
+        }
+        Err(error) => {
+            tracing::error!(stream = %open.id, %account, %error, "cannot read the account");
+            Err(failure(SaslError::TemporaryAuthFailure, "the store failed"))
+        }
+    }
+}
+
+/// The account of this name, if it is the one that was made at a time, in microseconds since the epoch.
+pub async fn made_at(
+    server: &Server,
+    account: &Jid,
+    made_micros: u64,
+) -> Result<Option<Arc<Account>>, StoreError> {
+    // First the account: one that is made anew behind that leaves this one gone.
+    let Some(found) = server.account(account).await? else { return Ok(None) };
+    let record = server.account_record(account).await?;
+    Ok(record.is_some_and(|record| record.created_micros == made_micros).then_some(found))
 }
 
 /// Keeps better keys of a password that was sent (RFC 4616 §2), if that goes; gives the fingerprint of
@@ -173,23 +212,26 @@ pub fn failure(error: SaslError) -> Step {
     Step::Failure(Failure { error, cause: "base64 cannot be read", account: None })
 }
 
-/// Told no sooner than this, and by the same way for all, it comes to the same whether there is such
+/// What is known of an account, and when it was made. Told no sooner than this, and by the same way for all, it comes to the same whether there is such
 /// an account (RFC 6120 §13.11).
-async fn look_up_slowly(server: &Server, account: &str, stream: &str) -> Found {
+async fn look_up_slowly(server: &Server, account: &str, stream: &str) -> (Found, u64) {
     let looking = look_up(server, account, stream);
     let (found, ()) = tokio::join!(looking, tokio::time::sleep(LOOKUP));
     found
 }
 
-async fn look_up(server: &Server, account: &str, stream: &str) -> Found {
-    let Ok(jid) = Jid::parse(account) else { return Found::Unknown };
+async fn look_up(server: &Server, account: &str, stream: &str) -> (Found, u64) {
+    let Ok(jid) = Jid::parse(account) else { return (Found::Unknown, 0) };
     match server.account_record(&jid).await {
-        Ok(Some(record)) if record.disabled => Found::Disabled(record.credentials),
-        Ok(Some(record)) => Found::Active(record.credentials),
-        Ok(None) => Found::Unknown,
+        Ok(Some(record)) => {
+            let Record { disabled, created_micros, credentials } = record;
+            let found = if disabled { Found::Disabled } else { Found::Active };
+            (found(credentials), created_micros)
+        }
+        Ok(None) => (Found::Unknown, 0),
         Err(error) => {
             tracing::error!(%stream, account, %error, "cannot read credentials");
-            Found::Unavailable
+            (Found::Unavailable, 0)
         }
     }
 }

@@ -9,8 +9,9 @@ use smallvec::SmallVec;
 use verona_xmpp::error::{Application, StreamCondition, StreamError};
 use verona_xmpp::ns;
 
+use crate::account::shared::is_number;
 use crate::limits::{ASK_AFTER_STANZAS, ASLEEP_BYTES_MAX, ASLEEP_STANZAS_MAX};
-use crate::mailbox::{SHARED, StanzaEnd, is_place};
+use crate::mailbox::StanzaEnd;
 use crate::store::shape::Seq;
 
 /// The state of a managed session.
@@ -38,7 +39,7 @@ pub struct Managed {
 pub struct Unacked {
     /// Its text.
     pub text: Box<[u8]>,
-    /// Its place in the account's log; 0 when it is in none, or [`SHARED`].
+    /// See [`StanzaEnd`].
     pub seq: Seq,
 }
 
@@ -71,7 +72,7 @@ impl Managed {
     }
 
     /// The client acknowledges all up to `h`; gives the places of those that are in the account's
-    /// log. §6: one that was never sent ends the stream.
+    /// log, and the numbers of those that others have too. §6: one that was never sent ends the stream.
     pub fn acknowledged(&mut self, h: u32) -> Result<SmallVec<[Seq; 4]>, StreamError> {
         let count = h.wrapping_sub(self.acked) as usize;
         if count > self.unacked.len() {
@@ -81,7 +82,7 @@ impl Managed {
         let mut taken = SmallVec::new();
         for stanza in self.unacked.drain(..count) {
             self.unacked_bytes = self.unacked_bytes.saturating_sub(stanza.text.len());
-            if is_place(stanza.seq) {
+            if stanza.seq != 0 {
                 taken.push(stanza.seq);
             }
         }
@@ -95,9 +96,11 @@ impl Managed {
         self.unacked.iter().flat_map(|stanza| stanza.text.iter().copied()).collect()
     }
 
-    /// What nobody has got when the client does not come back, in order.
-    pub fn missed_text(&self) -> Vec<u8> {
-        let missed = self.unacked.iter().filter(|stanza| stanza.seq != SHARED);
+    /// What nobody has got when the client does not come back, in order; `is_lost` says it of what others
+    /// were given too.
+    pub fn missed_text(&self, mut is_lost: impl FnMut(Seq) -> bool) -> Vec<u8> {
+        let missed =
+            self.unacked.iter().filter(|stanza| !is_number(stanza.seq) || is_lost(stanza.seq));
         missed.flat_map(|stanza| stanza.text.iter().copied()).collect()
     }
 

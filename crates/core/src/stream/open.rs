@@ -16,6 +16,7 @@ use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
 use verona_xmpp::stream::{Content, Header, Opening, Version};
 
+use crate::account::Account;
 use crate::server::Server;
 use crate::stream::wire::{Gone, Wire};
 use crate::token;
@@ -31,6 +32,8 @@ pub struct Open {
     pub wire: Box<dyn Wire>,
     /// What reads it.
     pub scanner: Scanner,
+    /// Who has logged in over it.
+    pub account: Option<Arc<Account>>,
     /// The id that our header gave the stream (RFC 6120 §4.7.3); empty before there is one.
     pub id: Box<str>,
     unread: Vec<u8>,
@@ -125,6 +128,7 @@ impl Open {
         Self {
             server,
             wire,
+            account: None,
             scanner: Scanner::stream(limits.before_login()),
             id: Box::default(),
             unread: Vec::new(),

@@ -121,7 +121,8 @@ impl Server {
         let left = match seat.link.mailbox.counts_stanzas() {
             true => {
                 managed.sent(&unwritten.bytes, &unwritten.ends);
-                managed.missed_text()
+                let mut state = seat.account.turn();
+                managed.missed_text(|number| state.shared.lost(number))
             }
             false => unwritten.bytes,
         };

@@ -102,7 +102,7 @@ async fn go_on(
     let mut results = Vec::new();
     if let Some(mechanism) = token {
         let agent = UserAgent::read(request);
-        results.extend(fast::give((&server, &open.id), account, agent, mechanism).await);
+        results.extend(fast::give((&server, &open.id), proven, agent, mechanism).await);
     }
     if let Some(resume) = request.child("resume", ns::SM) {
         match bind::resume(&server, account, resume, &open.id).await? {
@@ -123,6 +123,7 @@ async fn go_on(
         open.send(&text).await?;
         return Ok(Reached::Account(account.clone(), UserAgent::read(request)));
     };
+    let Some(account) = &open.account else { return Err(End::Closed) };
     let client = Client { host, account, agent: UserAgent::read(request) };
     let Bound { seat, managed, answer } = bind2::bind(&server, client, wish).await?;
     results.push(answer);

@@ -17,7 +17,7 @@ use crate::sqlite::young::Row;
 pub const BLOCK_BYTES: usize = 16 * 1024;
 
 /// Bytes of a record's head.
-const HEAD: usize = 32;
+pub const HEAD: usize = 32;
 
 /// In [`Tally::some`]: a record has no flag at all.
 const UNFLAGGED: u64 = 1 << 32;

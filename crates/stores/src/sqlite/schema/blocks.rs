@@ -3,13 +3,14 @@
 use rusqlite::{Connection, Row};
 use verona_core::store::shape::Seq;
 
-use crate::sqlite::block::signed;
+use crate::sqlite::block::{HEAD, signed};
 use crate::sqlite::older::Older;
 use crate::sqlite::trouble::Trouble;
 use crate::sqlite::young;
 
-/// Records that are read before they are laid down, so that the longest log fits into memory.
-const RECORDS: usize = 4_000;
+/// Bytes of records that are read before they are laid down, and one record more at most, so that the
+/// longest log fits into memory.
+const BYTES: usize = 1024 * 1024;
 
 /// Lays all records down in blocks, with the checksums that they have, and drops their table.
 pub fn lay(connection: &Connection) -> Result<(), Trouble> {
@@ -38,11 +39,17 @@ fn after(
 ) -> Result<Vec<(Seq, young::Row)>, Trouble> {
     let mut select = connection.prepare_cached(
         "SELECT seq, epoch, flags, peer, sum, stanza FROM records
-         WHERE log = ? AND seq > ? ORDER BY seq LIMIT ?",
+         WHERE log = ? AND seq > ? ORDER BY seq",
     )?;
-    let count = i64::try_from(RECORDS).unwrap_or(i64::MAX);
-    let records = select.query_map((log, signed(through), count), read)?;
-    Ok(records.collect::<Result<_, _>>()?)
+    let (mut records, mut bytes) = (Vec::new(), 0_usize);
+    let mut rows = select.query((log, signed(through)))?;
+    while bytes < BYTES {
+        let Some(row) = rows.next()? else { break };
+        let (seq, record) = read(row)?;
+        bytes = bytes.saturating_add(record.stanza.len()).saturating_add(HEAD);
+        records.push((seq, record));
+    }
+    Ok(records)
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<(Seq, young::Row)> {
