@@ -143,6 +143,7 @@ async fn read(
     let mut state = State::default();
     // A record that cannot be read lets nobody in anyway.
     state.disabled = record.as_ref().is_some_and(|record| record.disabled);
+    state.created_micros = record.as_ref().map_or(0, |record| record.created_micros);
     state.roster = Roster::load(&entries);
     state.last_seen_micros = crate::account::presence::last_seen(&entries);
     state.last_seen_saved_micros = state.last_seen_micros;

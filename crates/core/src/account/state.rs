@@ -32,6 +32,8 @@ pub struct State {
     pub gone: bool,
     /// The operator lets nobody log in.
     pub disabled: bool,
+    /// Microseconds since the epoch when it was made: another one of its name was made at another time.
+    pub created_micros: u64,
     /// Microseconds since the epoch when its last available resource left; 0 for never.
     pub last_seen_micros: u64,
     /// The same as it was last written to the store.

@@ -166,10 +166,9 @@ pub async fn made_at(
     account: &Jid,
     made_micros: u64,
 ) -> Result<Option<Arc<Account>>, StoreError> {
-    // First the account: one that is made anew behind that leaves this one gone.
-    let Some(found) = server.account(account).await? else { return Ok(None) };
-    let record = server.account_record(account).await?;
-    Ok(record.is_some_and(|record| record.created_micros == made_micros).then_some(found))
+    // One that is made anew behind this leaves the one that is found here gone.
+    let found = server.account(account).await?;
+    Ok(found.filter(|found| found.turn().created_micros == made_micros))
 }
 
 /// Keeps better keys of a password that was sent (RFC 4616 §2), if that goes; gives the fingerprint of
@@ -212,8 +211,8 @@ pub fn failure(error: SaslError) -> Step {
     Step::Failure(Failure { error, cause: "base64 cannot be read", account: None })
 }
 
-/// What is known of an account, and when it was made. Told no sooner than this, and by the same way for all, it comes to the same whether there is such
-/// an account (RFC 6120 §13.11).
+/// What is known of an account, and when it was made. Told no sooner than this, and by the same way for
+/// all, it comes to the same whether there is such an account (RFC 6120 §13.11).
 async fn look_up_slowly(server: &Server, account: &str, stream: &str) -> (Found, u64) {
     let looking = look_up(server, account, stream);
     let (found, ()) = tokio::join!(looking, tokio::time::sleep(LOOKUP));
