@@ -1,5 +1,6 @@
 """Programs that the gateways need, each with a folder of its own, on loopback, ended by its process id."""
 
+import json
 import os
 import random
 import socket
@@ -70,10 +71,8 @@ iq = {{ "http://jabber.org/protocol/pubsub" = "both", "http://jabber.org/protoco
 
     def connected(self):
         """The components that are there, as the operator is told."""
-        out = self.command_line("status")
-        lines = (line.rsplit(": ", 1) for line in out.splitlines() if line.startswith("component "))
-        return {name.split(" ")[1].rstrip(",") for name, count in lines
-                if name.endswith("connections") and int(count) > 0}
+        known = json.loads(self.command_line("status", "--json"))["components"]
+        return {component["domain"] for component in known if component["connections"] > 0}
 
     def wait_for(self, component, process):
         wait_until(f"{component} connects", lambda: component in self.connected(), process)

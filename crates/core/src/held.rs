@@ -12,6 +12,8 @@ pub enum Patience {
     Now,
     /// It may wait.
     Waits,
+    /// It is worth nothing later, and is left out.
+    Lapses,
     /// It may wait, and what waits under the same key need not be said any more.
     Replaces(Box<str>),
 }

@@ -108,7 +108,11 @@ fn message(
         trail.bounce(passage.stanza, &StanzaError::new(condition));
         return Need::Nothing;
     }
-    if waits && passage.keep.offline && !log::has_room(passage.state, passage.stanza.text().len()) {
+    let bytes = passage.stanza.text().len();
+    if waits
+        && passage.keep.offline
+        && !log::has_room(passage.state, bytes, &place.server.policy().limits)
+    {
         // XEP-0160 §3: past the quota the sender hears that it was not kept.
         trail.bounce(
             passage.stanza,

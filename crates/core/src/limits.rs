@@ -52,6 +52,8 @@ pub struct Limits {
     pub failed_login_delay_secs_max: u32,
     /// Connections from one address that are not logged in.
     pub unauthenticated_per_address: u32,
+    /// Connections from one address, logged in or not (XEP-0205 §4.1).
+    pub connections_per_address: u32,
     /// New connections per second from one address.
     pub connections_per_sec_per_address: u32,
     /// Resources one account may have at a time.
@@ -62,6 +64,18 @@ pub struct Limits {
     /// without any answer, before its connection counts as lost. With the time until somebody looks,
     /// a dead one is found within 90 s.
     pub unanswered_secs: u32,
+    /// Seconds for which a source waits for a reader that makes no progress before the reader is
+    /// detached.
+    pub slow_reader_secs: u64,
+    /// Seconds for which a session, or the stream of another server, is kept for its client to resume
+    /// it (XEP-0198 §5).
+    pub resume_secs_max: u32,
+    /// Messages kept for an account that is offline (XEP-0160 §3).
+    pub offline_messages_max: u64,
+    /// Bytes of messages kept for an account that is offline.
+    pub offline_bytes_max: u64,
+    /// Inbound subscription requests waiting for an answer, per account (RFC 6121 §3.1.3).
+    pub pending_requests_max: usize,
     /// Bytes of memory that the process may use; 0: a share of what it has been given.
     pub memory_bytes_max: u64,
 }
@@ -93,10 +107,17 @@ impl Default for Limits {
             failed_logins_window_secs: 600,
             failed_login_delay_secs_max: 30,
             unauthenticated_per_address: 256,
+            // More than people share an address behind one translator of addresses.
+            connections_per_address: 1_000,
             connections_per_sec_per_address: 50,
             resources_per_account: 20,
             idle_probe_secs: 300,
             unanswered_secs: 75,
+            slow_reader_secs: 30,
+            resume_secs_max: 600,
+            offline_messages_max: 1_000,
+            offline_bytes_max: 10 * 1024 * 1024,
+            pending_requests_max: 200,
             memory_bytes_max: 0,
         }
     }
@@ -167,10 +188,6 @@ pub const HELD_BYTES_MAX: usize = 64 * 1024;
 /// is not read: a command of six bytes can have an answer of a hundred.
 pub const ANSWERS_BYTES_MAX: usize = 16 * 1024;
 
-/// How long a paused source waits for a reader that makes no progress before the reader is
-/// detached.
-pub const SLOW_READER_SECS: u64 = 30;
-
 /// Sessions that are ended at a time when memory runs short; a second later it is looked again.
 pub const RELIEF_SESSIONS_MAX: usize = 64;
 
@@ -203,9 +220,6 @@ pub const ROSTER_ITEMS_MAX: usize = 2_000;
 /// is, and go out in one piece to who asks for the roster.
 pub const ROSTER_BYTES_MAX: usize = 1024 * 1024;
 
-/// Inbound subscription requests waiting for an answer, per account (RFC 6121 §3.1.3).
-pub const PENDING_REQUESTS_MAX: usize = 200;
-
 /// Bytes of a subscription request that are kept for the account's next login.
 pub const PENDING_REQUEST_BYTES_MAX: usize = 2_048;
 
@@ -214,12 +228,6 @@ pub const ROSTER_GROUPS_MAX: usize = 50;
 
 /// Bytes of a roster item's name or of one group's name (RFC 6121 §2.3.3).
 pub const ROSTER_NAME_BYTES_MAX: usize = 1_023;
-
-/// Messages kept for an account that is offline.
-pub const OFFLINE_MESSAGES_MAX: u64 = 1_000;
-
-/// Bytes of messages kept for an account that is offline.
-pub const OFFLINE_BYTES_MAX: u64 = 10 * 1024 * 1024;
 
 /// Requests of the server itself that may wait for their answers; beyond that nothing is asked.
 pub const QUESTIONS_MAX: usize = 10_000;
@@ -267,9 +275,6 @@ pub const HANDED_OUT_MAX: usize = 4 * ASLEEP_STANZAS_MAX;
 
 /// Bytes of such stanzas.
 pub const ASLEEP_BYTES_MAX: usize = 1024 * 1024;
-
-/// Seconds for which a session is kept for its client to resume it.
-pub const RESUME_SECS_MAX: u32 = 600;
 
 /// Characters of each name that a client gives itself and that are kept: enough for a line in a list
 /// of devices.

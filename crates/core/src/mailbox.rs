@@ -139,9 +139,10 @@ impl Mailbox {
         }
         if let Some(held) = &mut inner.held {
             let key = match held.judge(stanza) {
+                Patience::Lapses if !is_place(seq) => return Put::Taken,
                 Patience::Now => None,
-                Patience::Waits => Some(None),
-                // What is kept is not replaced either.
+                Patience::Waits | Patience::Lapses => Some(None),
+                // What is kept is not left out, and not replaced either.
                 Patience::Replaces(key) => Some(Some(key).filter(|_| !is_place(seq))),
             };
             if let Some(key) = key {

@@ -14,7 +14,6 @@ use crate::hooks::decision::Standing;
 use crate::hooks::place::Target;
 use crate::hooks::reply::{Answer, IqResult};
 use crate::inbound;
-use crate::limits::SLOW_READER_SECS;
 use crate::link::Link;
 use crate::mailbox::Order;
 use crate::server::{Host, HostMessage, Request, Server};
@@ -46,7 +45,7 @@ impl Server {
                 need = self.route_contained(stanza, &mut trail);
             }
             if let Some(link) = trail.crowded.take() {
-                wait_for_reader(&link).await;
+                wait_for_reader(&self, &link).await;
             }
             if matches!(need, Need::Nothing) {
                 return trail.kept;
@@ -254,8 +253,8 @@ fn is_notice(stanza: &Stanza) -> bool {
 }
 
 /// Waits for a slow reader; one that takes nothing for long is detached.
-pub async fn wait_for_reader(link: &Arc<Link>) {
-    let patience = Duration::from_secs(SLOW_READER_SECS);
+pub async fn wait_for_reader(server: &Server, link: &Arc<Link>) {
+    let patience = Duration::from_secs(server.policy().limits.slow_reader_secs);
     if tokio::time::timeout(patience, link.mailbox.room()).await.is_err() {
         tracing::warn!(
             stream = %link.stream(), account = %link.account(), resource = link.resource(),

@@ -146,10 +146,16 @@ impl Server {
         self.policy.load()
     }
 
+    /// Replaces what the operator has set for all streams; those that stand keep what they were
+    /// opened with where they have read it.
+    pub fn set_policy(&self, policy: Policy) {
+        self.policy.store(Arc::new(policy));
+    }
+
     /// Takes over changed settings; hosts that remain keep their sessions. Returns the domains that
     /// are served no longer.
     pub fn reload(&self, hosts: Vec<Host>, policy: Policy) -> Vec<Jid> {
-        self.policy.store(Arc::new(policy));
+        self.set_policy(policy);
         let old = self.hosts.load_full();
         let mut new = Hosts::default();
         for fresh in hosts {

@@ -4,9 +4,7 @@ use verona_core::hooks::{
     ConfigError, Direction, Hooks, HostSettings, Manifest, Module, NoSections, Passage, Phase,
     Registry, Target, module,
 };
-use verona_core::limits::{
-    OFFLINE_MESSAGES_MAX, PENDING_REQUESTS_MAX, PRIVATE_BYTES_MAX, VCARD_BYTES_MAX,
-};
+use verona_core::limits::{Limits, PRIVATE_BYTES_MAX, VCARD_BYTES_MAX};
 use verona_core::server::{Host, Identity, Policy, Server};
 use verona_modules::install;
 use verona_testkit::address::Address;
@@ -29,6 +27,15 @@ async fn session(place: &Memory, who: &Address) -> Client {
     let mut client = Client::connect(link, who, PATIENCE).await.expect("a stream");
     client.log_in(PASSWORD).await.expect("logged in");
     client
+}
+
+/// A place where something is bounded otherwise.
+fn bounded(change: impl FnOnce(&mut Limits)) -> Memory {
+    let place = Memory::configured(Setup::default(), install::configured).expect("made");
+    let mut policy = Policy::clone(&place.server.policy());
+    change(&mut policy.limits);
+    place.server.set_policy(policy);
+    place
 }
 
 const NS_FRAGILE: &str = "urn:x:fragile";
@@ -146,39 +153,48 @@ async fn a_message_that_no_log_could_keep_comes_back_once() {
 /// XEP-0160 §2: what does not wait any more goes back, and the rest is there.
 #[tokio::test]
 async fn who_is_away_for_long_is_sent_no_more_than_may_wait() {
-    let place = Memory::configured(Setup::default(), install::configured).expect("made");
+    let usual = Memory::configured(Setup::default(), install::configured).expect("made");
+    fill(&usual, "O", 1_000).await;
+    fill(&bounded(|limits| limits.offline_messages_max = 3), "O", 3).await;
+    let bytes = "O".repeat(1_000);
+    fill(&bounded(|limits| limits.offline_bytes_max = 10_000), &bytes, 8).await;
+}
+
+/// So many messages with this text wait for Juliet, and no more.
+async fn fill(place: &Memory, text: &str, count: usize) {
     let [juliet, romeo] = ["juliet@capulet.lit/balcony", "romeo@montague.lit/orchard"]
         .map(|jid| Address::parse(jid).expect("an address"));
     place.account(&juliet, PASSWORD).await.expect("made");
-    let mut sender = session(&place, &romeo).await;
-    for number in 0..=OFFLINE_MESSAGES_MAX {
+    let mut sender = session(place, &romeo).await;
+    for number in 0..=count {
         let message = format!(
-            "<message to='juliet@capulet.lit' type='chat' id='m{number}'><body>O</body></message>"
+            "<message to='juliet@capulet.lit' type='chat' id='m{number}'><body>{text}</body></message>"
         );
         sender.send(&message).await.expect("sent");
     }
     sender.round_trip().await.expect("answered");
     let returned: Vec<_> = sender.inbox().collect();
-    let last = format!("m{OFFLINE_MESSAGES_MAX}");
+    let last = format!("m{count}");
     assert_eq!(returned.len(), 1);
     assert_eq!(returned[0].attr("id"), Some(last.as_str()));
     let error = returned[0].child("error", NS_CLIENT).expect("a reason");
     assert!(error.child("service-unavailable", NS_STANZAS).is_some(), "{error:?}");
 
-    let mut reader = session(&place, &juliet).await;
+    let mut reader = session(place, &juliet).await;
     reader.send("<presence/>").await.expect("sent");
     reader.round_trip().await.expect("answered");
     let waited = reader.inbox().filter(|node| node.child("body", NS_CLIENT).is_some()).count();
-    assert_eq!(u64::try_from(waited), Ok(OFFLINE_MESSAGES_MAX));
+    assert_eq!(waited, count);
 }
 
 /// RFC 6121 §3.1.3: who is asked by crowds is not told of all of them, and none hears that.
 #[tokio::test]
 async fn requests_of_a_crowd_wait_up_to_a_bound() {
-    let place = Memory::configured(Setup::default(), install::configured).expect("made");
+    const MOST: usize = 7;
+    let place = bounded(|limits| limits.pending_requests_max = MOST);
     let juliet = Address::parse("juliet@capulet.lit/balcony").expect("an address");
     place.account(&juliet, PASSWORD).await.expect("made");
-    for number in 0..PENDING_REQUESTS_MAX + 5 {
+    for number in 0..MOST + 5 {
         let suitor = Address::parse(&format!("suitor{number}@montague.lit/x")).expect("an address");
         let mut suitor = session(&place, &suitor).await;
         suitor.send("<presence to='juliet@capulet.lit' type='subscribe'/>").await.expect("sent");
@@ -189,7 +205,7 @@ async fn requests_of_a_crowd_wait_up_to_a_bound() {
     asked.send("<presence/>").await.expect("sent");
     asked.round_trip().await.expect("answered");
     let requests = asked.inbox().filter(|node| node.attr("type") == Some("subscribe"));
-    assert_eq!(requests.count(), PENDING_REQUESTS_MAX);
+    assert_eq!(requests.count(), MOST);
 }
 
 /// SECURITY §4: the session with the longest queue ends, nobody else, and nobody new is let in.
@@ -216,6 +232,46 @@ async fn who_does_not_read_is_the_first_to_go_when_memory_is_short() {
     assert!(sender.round_trip().await.expect("answered"));
     assert_eq!(place.server.note_memory(10, 100), 0);
     assert!(!place.server.pressure.is_high());
+}
+
+/// SECURITY §4: the source waits no longer than the operator wants, then the reader is ended.
+#[tokio::test]
+async fn who_reads_too_slowly_is_ended_when_its_time_is_over() {
+    let place = bounded(|limits| limits.slow_reader_secs = 0);
+    let [juliet, romeo] = ["juliet@capulet.lit/balcony", "romeo@montague.lit/orchard"]
+        .map(|jid| Address::parse(jid).expect("an address"));
+    let mut reader = session(&place, &juliet).await;
+    let mut sender = session(&place, &romeo).await;
+    let long = "O".repeat(20_000);
+    for _ in 0..80 {
+        let message = format!("<message to='{}'><body>{long}</body></message>", juliet.full());
+        sender.send(&message).await.expect("sent");
+    }
+    assert!(sender.round_trip().await.expect("answered"), "he does not wait for her");
+    let error = reader.find("why it ends", |node| node.is("error", NS_STREAM)).await.expect("told");
+    assert!(error.children().any(|child| child.name == "resource-constraint"), "{error:?}");
+}
+
+/// XEP-0198 §5: a client is promised no more time than the operator allows.
+#[tokio::test]
+async fn a_session_waits_for_its_client_as_long_as_it_may() {
+    let juliet = Address::parse("juliet@capulet.lit/balcony").expect("an address");
+    for (most, wish, granted) in [
+        (600, "", Some("600")),
+        (600, " max='60'", Some("60")),
+        (5, "", Some("5")),
+        (5, " max='60'", Some("5")),
+        (0, "", None),
+    ] {
+        let place = bounded(|limits| limits.resume_secs_max = most);
+        let mut client = session(&place, &juliet).await;
+        let enable = format!("<enable xmlns='{NS_SM}' resume='true'{wish}/>");
+        client.send(&enable).await.expect("sent");
+        let enabled = client.find("<enabled/>", |node| node.is("enabled", NS_SM)).await;
+        let enabled = enabled.expect("it is managed");
+        assert_eq!(enabled.attr("max"), granted, "{most}, {wish}");
+        assert_eq!(enabled.attr("id").is_some(), granted.is_some());
+    }
 }
 
 /// DESIGN §8, XEP-0049 and XEP-0054: what an account may keep has a bound.

@@ -1,6 +1,6 @@
 //! What the config means to the core.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use verona_core::component::settings::ComponentSettings;
@@ -8,6 +8,8 @@ use verona_core::federation::terms::{Circle, Terms};
 use verona_core::hooks::{ConfigError, HostSettings, Module, Sections, Settings};
 use verona_core::server::{Host, Policy};
 use verona_core::stream::server::state::Rules;
+use verona_modules::components::delegation::Delegation;
+use verona_modules::components::privilege::Privilege;
 use verona_modules::registration::invitations::Inviting;
 use verona_transports::reach::settings::{Override, Settings as Reaching};
 use verona_transports::tls::certificates::Site;
@@ -102,6 +104,24 @@ pub fn invitation_days(config: &Config, domain: &str) -> Result<u64, String> {
     let read =
         Tables::of(config, place.unwrap_or_default()).read::<<Inviting as Module>::Config>(name);
     read.map(|section| section.days).map_err(|problem| problem.to_string())
+}
+
+/// The components that modules are told of, each with the section that names it.
+pub fn named_components(config: &Config) -> BTreeSet<(&'static str, String)> {
+    let mut named = BTreeSet::new();
+    for place in 0..config.hosts.len() {
+        let tables = Tables::of(config, place);
+        let name = <Delegation as Module>::MANIFEST.name;
+        // A section that cannot be read is told where it is read in earnest.
+        if let Ok(section) = tables.read::<<Delegation as Module>::Config>(name) {
+            named.extend(section.namespaces.into_iter().map(|rule| (name, rule.component)));
+        }
+        let name = <Privilege as Module>::MANIFEST.name;
+        if let Ok(section) = tables.read::<<Privilege as Module>::Config>(name) {
+            named.extend(section.grants.into_iter().map(|grant| (name, grant.component)));
+        }
+    }
+    named
 }
 
 /// What holds for all streams.

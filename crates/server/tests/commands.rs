@@ -346,6 +346,10 @@ fn a_reload_takes_over_what_can_change_and_refuses_what_is_wrong() {
     assert!(site.said("reload", "").contains("capulet.lit has a new certificate"));
     assert!(site.said("status", "").contains("hosts: montague.lit, capulet.lit"));
 
+    let told: serde_json::Value =
+        serde_json::from_str(&site.said("reload --json", "")).expect("JSON");
+    assert_eq!(told, serde_json::json!({ "notes": [] }), "nothing has changed since");
+
     fs::write(&file, format!("{more}\n[limits]\nstanza_byte_max = 1\n")).expect("written");
     assert!(site.refused("reload", 1).contains("unknown key `stanza_byte_max`"));
     fs::write(&file, format!("{more}\n[storage]\nurl = \"sqlite:other.db\"\n")).expect("written");

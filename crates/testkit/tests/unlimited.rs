@@ -114,6 +114,23 @@ async fn connections_per_address_are_lifted() {
     assert!(connections(&server, 300).await <= 256);
 }
 
+/// XEP-0205 §4.1: also those that are logged in count, for as long as they last.
+#[tokio::test]
+async fn connections_of_an_address_are_bounded_after_the_login_too() {
+    let Some(server) = server_with("connections_per_address = 2").await else { return };
+    let first = session(&server, "a").await.expect("a session");
+    let _second = session(&server, "b").await.expect("a session");
+    assert!(opened(&server).await.is_none());
+    drop(first);
+    // Its end is noticed by another process.
+    for _ in 0..100 {
+        if opened(&server).await.is_some() {
+            return;
+        }
+    }
+    panic!("what has ended still counts");
+}
+
 #[tokio::test]
 async fn failed_logins_are_lifted() {
     let Some(server) = server(true).await else { return };

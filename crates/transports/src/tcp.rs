@@ -148,7 +148,7 @@ fn welcome(stream: TcpStream, peer: SocketAddr, service: Service, shared: &Share
         tracing::debug!(%peer, "too little memory for a new connection");
         return;
     }
-    let Some(guest) = shared.admission.admit(peer.ip(), &limits) else {
+    let Some((guest, unknown)) = shared.admission.admit(peer.ip(), &limits) else {
         tracing::debug!(%peer, "too many connections from this address");
         return;
     };
@@ -165,7 +165,8 @@ fn welcome(stream: TcpStream, peer: SocketAddr, service: Service, shared: &Share
         let wire = Box::pin(open(socket, begin, limit)).await;
         let Some(wire) = wire else { return };
         // Once logged in, the connection counts no more among the unknown ones.
-        let known = Box::new(move || drop(guest));
+        let known = Box::new(move || drop(unknown));
+        let _until_it_ends = guest;
         match service {
             Service::Client | Service::ClientTls => client::serve(server, wire, known).await,
             // Boxed, so that the task of each client is no larger than a client needs.

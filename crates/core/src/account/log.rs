@@ -7,7 +7,7 @@ use verona_xmpp::ns;
 use verona_xmpp::stanza::Stanza;
 
 use crate::account::state::State;
-use crate::limits::{OFFLINE_BYTES_MAX, OFFLINE_MESSAGES_MAX};
+use crate::limits::Limits;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::shape::{Owner, Record, Seq, Slice, Table};
@@ -33,7 +33,7 @@ pub async fn waiting(owner: &Owner, store: &dyn Store) -> Result<(u64, u64, Seq)
     if count == 0 {
         return Ok((0, 0, 0));
     }
-    slice.count_max = usize::try_from(OFFLINE_MESSAGES_MAX).unwrap_or(usize::MAX);
+    slice.count_max = usize::try_from(count).unwrap_or(usize::MAX);
     let page = store.page(LOG, owner, &slice).await?;
     let bytes: usize = page.records.iter().map(|record| record.stanza.len()).sum();
     let first = page.records.first().map_or(0, |record| record.seq);
@@ -41,10 +41,10 @@ pub async fn waiting(owner: &Owner, store: &dyn Store) -> Result<(u64, u64, Seq)
 }
 
 /// Whether the account's quota has room for one more message.
-pub fn has_room(state: &State, bytes: usize) -> bool {
+pub fn has_room(state: &State, bytes: usize, limits: &Limits) -> bool {
     let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-    state.log.offline_count < OFFLINE_MESSAGES_MAX
-        && state.log.offline_bytes.saturating_add(bytes) <= OFFLINE_BYTES_MAX
+    state.log.offline_count < limits.offline_messages_max
+        && state.log.offline_bytes.saturating_add(bytes) <= limits.offline_bytes_max
 }
 
 /// A message from the log as it is delivered later: with the time of its arrival and whose word

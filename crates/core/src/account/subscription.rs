@@ -16,11 +16,43 @@ use crate::account::roster::Item;
 use crate::account::state::State;
 use crate::account::transition::{self, Act};
 use crate::hooks::vouch::{Asking, Voucher};
-use crate::limits::{
-    PENDING_REQUEST_BYTES_MAX, PENDING_REQUESTS_MAX, ROSTER_BYTES_MAX, ROSTER_ITEMS_MAX,
-};
+use crate::limits::{PENDING_REQUEST_BYTES_MAX, ROSTER_BYTES_MAX, ROSTER_ITEMS_MAX};
 use crate::server::{Listed, Server};
 use crate::store::batch::Batch;
+
+/// A contact's item before and after an act.
+struct Changed {
+    before: Item,
+    after: Item,
+}
+
+impl Changed {
+    /// What makes it durable; nothing where nothing changes.
+    fn plan(&self, state: &State, account: &Account, contact: &Jid) -> Batch {
+        let mut batch = Batch::new();
+        if self.after != self.before {
+            state.roster.plan(&account.owner, contact, Some(&self.after), &mut batch);
+        }
+        batch
+    }
+
+    /// It is durable.
+    fn apply(&self, state: &mut State, contact: &Jid) {
+        if self.after != self.before {
+            state.roster.apply(contact, Some(self.after.clone()));
+        }
+    }
+
+    /// Whether the contact sees the account's presence from now on.
+    fn shows(&self) -> bool {
+        !self.before.subscription.has_from() && self.after.subscription.has_from()
+    }
+
+    /// Whether the contact sees it no longer.
+    fn hides(&self) -> bool {
+        self.before.subscription.has_from() && !self.after.subscription.has_from()
+    }
+}
 
 /// The account sends an act to a contact (RFC 6121 §3.1.2, §3.1.5, §3.2.2, §3.3.2, §3.4.2).
 /// Returns what is to be routed.
@@ -36,38 +68,32 @@ pub async fn send(
         return Ok(Vec::new());
     }
     let edit = account.edit(server).await;
-    let (step, before, batch) = {
+    let (route, change, batch) = {
         let state = account.turn();
         let before = state.roster.contact(&contact).cloned().unwrap_or_default();
         let step = transition::outbound(act, &before);
         if !before.listed && step.item.listed && state.roster.len() >= ROSTER_ITEMS_MAX {
             return Err(StanzaError::new(Condition::ResourceConstraint).text("roster is full"));
         }
-        let mut batch = Batch::new();
-        if step.item != before {
-            state.roster.plan(&account.owner, &contact, Some(&step.item), &mut batch);
-        }
-        (step, before, batch)
+        let change = Changed { before, after: step.item };
+        let batch = change.plan(&state, account, &contact);
+        (step.route, change, batch)
     };
     edit.commit(batch).await?;
     let mut sends = Vec::new();
     let mut state = account.turn();
-    if step.item != before {
-        state.roster.apply(&contact, Some(step.item.clone()));
-    }
-    if step.route {
-        let lost = before.subscription.has_from() && !step.item.subscription.has_from();
-        if lost {
+    change.apply(&mut state, &contact);
+    if route {
+        if change.hides() {
             // §3.2.2: unavailable presence goes ahead while the contact is still subscribed.
             presence::withdraw_from(&state, &contact, &mut sends);
         }
         sends.push(stanza.between(&account.jid, &contact));
-        let gained = !before.subscription.has_from() && step.item.subscription.has_from();
-        if gained {
+        if change.shows() {
             presence::show_to(&state, &contact, &mut sends);
         }
     }
-    if visibly_differs(&before, &step.item) {
+    if visibly_differs(&change.before, &change.after) {
         push(server, account, &state, &contact, &mut sends);
     }
     Ok(sends)
@@ -89,39 +115,34 @@ pub async fn receive(
         let seat = (&edit, &**account);
         return welcome(server, seat, (&contact, stanza.id_raw()), voucher).await;
     }
-    let (step, before, batch) = {
+    let ((delivers, reply), change, batch) = {
         let state = account.turn();
         let before = state.roster.contact(&contact).cloned().unwrap_or_default();
-        if refuses_request(act, &before, &state) {
+        if refuses_request(server, act, &before, &state) {
             return Ok(Vec::new());
         }
         let step = transition::inbound(act, &before, &kept_form(&stanza));
-        let mut batch = Batch::new();
-        if step.item != before {
-            state.roster.plan(&account.owner, &contact, Some(&step.item), &mut batch);
-        }
-        (step, before, batch)
+        let change = Changed { before, after: step.item };
+        let batch = change.plan(&state, account, &contact);
+        ((step.deliver, step.reply), change, batch)
     };
     edit.commit(batch).await?;
     let mut sends = Vec::new();
     let mut state = account.turn();
-    if step.item != before {
-        state.roster.apply(&contact, Some(step.item.clone()));
-    }
-    if step.deliver {
+    change.apply(&mut state, &contact);
+    if delivers {
         deliver(&state, act, &stanza.between(&contact, &account.jid));
     }
-    if visibly_differs(&before, &step.item) {
+    if visibly_differs(&change.before, &change.after) {
         push(server, account, &state, &contact, &mut sends);
     }
-    if before.subscription.has_from() && !step.item.subscription.has_from() {
+    if change.hides() {
         // §3.3.3: the contact sees the account no longer.
         presence::withdraw_from(&state, &contact, &mut sends);
     }
-    if let Some(reply) = step.reply {
+    if let Some(reply) = reply {
         sends.push(act_stanza(reply, &account.jid, &contact, stanza.id_raw()));
-        let gained = !before.subscription.has_from() && step.item.subscription.has_from();
-        if gained {
+        if change.shows() {
             presence::show_to(&state, &contact, &mut sends);
         }
     }
@@ -327,11 +348,11 @@ fn push(server: &Server, account: &Account, state: &State, contact: &Jid, sends:
 }
 
 /// Whether a request is passed over: the account has too many already (RFC 6121 §3.1.3).
-fn refuses_request(act: Act, before: &Item, state: &State) -> bool {
+fn refuses_request(server: &Server, act: Act, before: &Item, state: &State) -> bool {
     act == Act::Subscribe
         && before.request.is_none()
         && !before.approved
-        && (state.roster.requests() >= PENDING_REQUESTS_MAX
+        && (state.roster.requests() >= server.policy().limits.pending_requests_max
             || state.roster.len() >= ROSTER_ITEMS_MAX)
 }
 

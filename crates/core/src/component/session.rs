@@ -16,9 +16,7 @@ use verona_xmpp::stream::Content;
 
 use crate::component::connected::Component;
 use crate::component::shown::Shown;
-use crate::limits::{
-    CLOSE_SECS, COMPONENT_IDLE_SECS, SLOW_READER_SECS, UNCOMMITTED_PER_SESSION_MAX,
-};
+use crate::limits::{CLOSE_SECS, COMPONENT_IDLE_SECS, UNCOMMITTED_PER_SESSION_MAX};
 use crate::link::Link;
 use crate::mailbox::{Order, StanzaEnd};
 use crate::server::Server;
@@ -313,7 +311,7 @@ struct Outgoing {
 
 impl Writing<'_> {
     async fn write(&self, writer: &mut WriteHalf<Box<dyn Wire>>, out: &mut Outgoing) -> End {
-        let stall = Duration::from_secs(SLOW_READER_SECS);
+        let stall = Duration::from_secs(self.server.policy().limits.slow_reader_secs);
         let idle = Duration::from_secs(COMPONENT_IDLE_SECS);
         loop {
             while !out.is_whole() {

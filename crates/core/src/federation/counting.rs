@@ -56,8 +56,9 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn enable(&mut self, secs: u32) {
+    pub(super) fn enable(&mut self, wish_secs: u32) {
         let Some(first) = self.dialbacks.pairs.iter().next() else { return };
+        let secs = wish_secs.min(self.server.policy().limits.resume_secs_max);
         let yields = self.yields();
         let (managed, answer) = self.server.streams.resumable.enable(&first.pair, secs, yields);
         self.output.say(answer.as_bytes());

@@ -9,7 +9,7 @@ use verona_xmpp::error::{Condition, StreamCondition, StreamError};
 use verona_xmpp::ns;
 
 use crate::account::keep;
-use crate::limits::{RESUME_SECS_MAX, YIELD_SECS};
+use crate::limits::YIELD_SECS;
 use crate::link::Link;
 use crate::mailbox::Order;
 use crate::server::{Seat, Server, Sleeper};
@@ -51,7 +51,7 @@ impl Server {
     /// Begins to manage a session's stream (§3), and gives the answer. The client's wish for the
     /// time in seconds is met up to a bound.
     pub(crate) fn begin_managing(&self, seat: &Seat, wish: Wish) -> (Managed, String) {
-        let secs = wish.max_secs.unwrap_or(RESUME_SECS_MAX).min(RESUME_SECS_MAX);
+        let secs = wish.max_secs.unwrap_or(u32::MAX).min(self.policy().limits.resume_secs_max);
         let secs = if wish.resume { secs } else { 0 };
         let managed = Managed::new(token::random().into(), secs);
         let mut writer = verona_xml::Writer::new(ns::CLIENT);

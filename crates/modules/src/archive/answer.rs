@@ -34,7 +34,7 @@ pub async fn write_results(
         let text = result(server, account, (link, query), record);
         match link.mailbox.put(|out| out.extend_from_slice(text.as_bytes())) {
             Put::Taken => {}
-            Put::Crowded => wait_for_reader(link).await,
+            Put::Crowded => wait_for_reader(server, link).await,
             // The session is gone, or sleeps and holds no more: it may ask again.
             Put::Refused | Put::Overslept => {
                 return Err(StanzaError::new(Condition::ResourceConstraint));

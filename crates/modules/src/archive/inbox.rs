@@ -75,7 +75,7 @@ impl Inbox {
             let place = (&*request.server, &**account);
             let Some(entry) = Entry::find(place, conversation).await? else { continue };
             let id = request.server.ids.of(entry.words.epoch, entry.words.seq);
-            send(link, &entry.write(place, link, &query)).await?;
+            send((&request.server, link), &entry.write(place, link, &query)).await?;
             let first = ends.take().map_or_else(|| id.clone(), |(first, _)| first);
             ends = Some((first, id));
         }
@@ -262,10 +262,10 @@ impl<'a> Entry<'a> {
 }
 
 /// Writes an entry to the asking session, no faster than that reads.
-async fn send(link: &Arc<Link>, entry: &str) -> Result<(), StanzaError> {
+async fn send((server, link): (&Server, &Arc<Link>), entry: &str) -> Result<(), StanzaError> {
     match link.mailbox.put(|out| out.extend_from_slice(entry.as_bytes())) {
         Put::Taken => {}
-        Put::Crowded => wait_for_reader(link).await,
+        Put::Crowded => wait_for_reader(server, link).await,
         Put::Refused | Put::Overslept => {
             return Err(StanzaError::new(Condition::ResourceConstraint));
         }

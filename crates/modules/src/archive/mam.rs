@@ -39,11 +39,13 @@ pub struct Config {
     pub retention_days: u32,
     /// Messages kept of one account; 0: all.
     pub messages_max: u64,
+    /// Bytes kept of one account; 0: all.
+    pub bytes_max: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { enabled: true, retention_days: 0, messages_max: 0 }
+        Self { enabled: true, retention_days: 0, messages_max: 0, bytes_max: 0 }
     }
 }
 
@@ -60,6 +62,11 @@ impl Settings for Config {
         Key {
             name: "messages_max",
             doc: "Messages in one account's archive, beyond which the oldest go; 0 keeps all.",
+        },
+        Key {
+            name: "bytes_max",
+            doc: "Bytes of the messages in one account's archive, beyond which the oldest go, within a \
+                  quarter of an hour; 0 keeps all.",
         },
     ];
 }
@@ -219,8 +226,8 @@ impl Mam {
 
     /// §3.2
     async fn trim(self: Arc<Self>, server: Arc<Server>, host: Arc<Host>) {
-        let retention =
-            Retention { days: self.config.retention_days, messages_max: self.config.messages_max };
+        let Config { retention_days: days, messages_max, bytes_max, .. } = self.config;
+        let retention = Retention { days, messages_max, bytes_max };
         if retention.is_bounded()
             && let Err(error) = retention.enforce(&server, &host).await
         {

@@ -11,4 +11,5 @@ mod prefs;
 mod query;
 mod retention;
 mod retraction;
+mod size;
 mod unread;

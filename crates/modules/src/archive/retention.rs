@@ -8,6 +8,8 @@ use verona_core::store::batch::{Batch, Write};
 use verona_core::store::error::StoreError;
 use verona_core::store::shape::{Owner, Seq, Slice};
 
+use crate::archive::size::{SIZES, Sizes};
+
 /// Accounts looked up at a time.
 const ACCOUNTS: usize = 500;
 
@@ -23,12 +25,14 @@ pub struct Retention {
     pub days: u32,
     /// Messages that one account may have.
     pub messages_max: u64,
+    /// Bytes that the messages of one account may have.
+    pub bytes_max: u64,
 }
 
 impl Retention {
     /// Whether there is anything to do at all.
     pub fn is_bounded(self) -> bool {
-        self.days > 0 || self.messages_max > 0
+        self.days > 0 || self.messages_max > 0 || self.bytes_max > 0
     }
 
     /// Goes through the archives of a host.
@@ -42,6 +46,7 @@ impl Retention {
                 if domain == host.jid.as_str() {
                     self.by_age(server, &owner).await?;
                     self.by_number(server, &owner).await?;
+                    self.by_size(server, &owner).await?;
                 }
             }
             after = Some(last);
@@ -62,7 +67,7 @@ impl Retention {
         };
         let page = server.store.page(LOG, owner, &too_old).await?;
         match page.records.last() {
-            Some(record) => forget(server, owner, record.seq).await,
+            Some(record) => forget(server, owner, record.seq, Batch::new()).await,
             None => Ok(()),
         }
     }
@@ -79,16 +84,46 @@ impl Retention {
             let oldest = Slice { count_max: step, ..archived.clone() };
             let page = server.store.page(LOG, owner, &oldest).await?;
             let Some(last) = page.records.last() else { return Ok(()) };
-            forget(server, owner, last.seq).await?;
+            forget(server, owner, last.seq, Batch::new()).await?;
             excess = excess.saturating_sub(u64::try_from(step).unwrap_or(u64::MAX));
         }
         Ok(())
     }
+
+    async fn by_size(self, server: &Server, owner: &Owner) -> Result<(), StoreError> {
+        if self.bytes_max == 0 {
+            return Ok(());
+        }
+        let store = &*server.store;
+        let known = Sizes::read(store, owner).await?;
+        let mut sizes = known.clone();
+        sizes.count_on(store, owner, self.bytes_max).await?;
+        let mut batch = Batch::new();
+        if sizes != known {
+            batch.put(SIZES, owner, "", sizes.encode());
+        }
+        while sizes.total() > self.bytes_max {
+            let oldest = Slice { flags_any: ARCHIVE, count_max: STEP, ..Slice::default() };
+            let page = store.page(LOG, owner, &oldest).await?;
+            let Some(through) = sizes.take(&page.records, self.bytes_max) else { break };
+            batch.put(SIZES, owner, "", sizes.encode());
+            forget(server, owner, through, std::mem::take(&mut batch)).await?;
+        }
+        match batch.is_empty() {
+            true => Ok(()),
+            false => store.submit(batch).await,
+        }
+    }
 }
 
-/// Takes all up to a place out of the archive; what waits for the next login still waits.
-async fn forget(server: &Server, owner: &Owner, through: Seq) -> Result<(), StoreError> {
-    let mut batch = Batch::new();
+/// Takes all up to a place out of the archive, along with what else is to be written; what waits for the
+/// next login still waits.
+async fn forget(
+    server: &Server,
+    owner: &Owner,
+    through: Seq,
+    mut batch: Batch,
+) -> Result<(), StoreError> {
     let bits = ARCHIVE | OUTBOUND | RECEIVED | SENT;
     let (log, owner) = (LOG, owner.clone());
     batch.writes.push(Write::Unflag { log, owner, through, bits });
@@ -108,12 +143,86 @@ mod tests {
 
     const DAY: u64 = DAY_MICROS;
 
+    const OWNER: &str = "juliet@capulet.lit";
+
+    /// A message of so many bytes.
+    fn message(bytes: usize) -> Bytes {
+        format!("<message>{}</message>", "O".repeat(bytes - 19)).into()
+    }
+
+    async fn append(server: &Server, seqs: impl Iterator<Item = u64>) {
+        let mut batch = Batch::new();
+        for seq in seqs {
+            let (epoch, peer, stanza) = (1, "romeo@montague.lit".into(), message(100));
+            let record = Record { seq, epoch, peer, flags: ARCHIVE, stanza };
+            batch.append(LOG, &OWNER.into(), record);
+        }
+        server.store.submit(batch).await.unwrap();
+    }
+
+    /// The places of what is left when no more than so many bytes may be, and how many bytes were counted.
+    async fn kept(server: &Server, bytes_max: u64) -> (Vec<u64>, u64) {
+        let retention = Retention { bytes_max, ..Retention::default() };
+        retention.enforce(server, &server.host("capulet.lit").unwrap()).await.unwrap();
+        let (owner, store) = (OWNER.into(), &*server.store);
+        let all = Slice { count_max: 10_000, ..Slice::default() };
+        let page = store.page(LOG, &owner, &all).await.unwrap();
+        let total = Sizes::read(store, &owner).await.unwrap().total();
+        (page.records.iter().map(|record| record.seq).collect(), total)
+    }
+
+    fn server() -> Arc<Server> {
+        let host = Host::new(settings("capulet.lit"), verona_core::hooks::Registry::default());
+        Memory::new(vec![host]).unwrap().server
+    }
+
+    #[tokio::test]
+    async fn oldest_messages_go_when_there_are_too_many_bytes() {
+        let server = server();
+        append(&server, 1..=1_000).await;
+        assert_eq!(kept(&server, 100_000).await, ((1..=1_000).collect(), 100_000));
+        assert_eq!(kept(&server, 99_999).await, ((2..=1_000).collect(), 99_900));
+        // Many at a time, in several steps, and again without counting anew.
+        append(&server, 1_001..=1_300).await;
+        assert_eq!(kept(&server, 50_000).await, ((801..=1_300).collect(), 50_000));
+        append(&server, 1_301..=1_301).await;
+        assert_eq!(kept(&server, 50_000).await, ((802..=1_301).collect(), 50_000));
+        // One that is larger than all may be leaves nothing.
+        assert_eq!(kept(&server, 99).await, (vec![], 0));
+        append(&server, 1_400..=1_402).await;
+        assert_eq!(kept(&server, 200).await, (vec![1_401, 1_402], 200));
+    }
+
+    #[tokio::test]
+    async fn what_went_in_other_ways_is_not_counted_for_ever() {
+        let server = server();
+        append(&server, 1..=10).await;
+        assert_eq!(kept(&server, 1_000).await.1, 1_000);
+        // Half are retracted, which leaves little of them, and half of what is left go by their number.
+        let mut batch = Batch::new();
+        for seq in 1..=5 {
+            let (log, owner, stanza) = (LOG, OWNER.into(), message(20));
+            batch.writes.push(Write::Amend { log, owner, seq, flags: ARCHIVE, stanza });
+        }
+        server.store.submit(batch).await.unwrap();
+        append(&server, 11..=15).await;
+        assert_eq!(kept(&server, 1_000).await, ((6..=15).collect(), 1_000));
+        let by_number = Retention { messages_max: 5, ..Retention::default() };
+        by_number.enforce(&server, &server.host("capulet.lit").unwrap()).await.unwrap();
+        append(&server, 16..=20).await;
+        assert_eq!(kept(&server, 1_000).await, ((11..=20).collect(), 1_000));
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_the_next_login_waits_though_there_are_too_many_bytes() {
+        let kept = left(Retention { bytes_max: 20, ..Retention::default() }).await;
+        assert_eq!(kept, [(8, OFFLINE), (1, ARCHIVE | OUTBOUND), (0, ARCHIVE)]);
+    }
+
     /// What is left of an archive with a message a day for ten days, of which the second waits.
     async fn left(retention: Retention) -> Vec<(u64, u32)> {
-        let host = Host::new(settings("capulet.lit"), verona_core::hooks::Registry::default());
-        let memory = Memory::new(vec![host]).unwrap();
-        let server = memory.server;
-        let owner: Owner = "juliet@capulet.lit".into();
+        let server = server();
+        let owner: Owner = OWNER.into();
         let now = server.clock.now_micros();
         let mut batch = Batch::new();
         for age in (0..10).rev() {
@@ -136,12 +245,12 @@ mod tests {
 
     #[tokio::test]
     async fn oldest_messages_go_and_what_waits_still_waits() {
-        let kept = left(Retention { days: 3, messages_max: 0 }).await;
+        let kept = left(Retention { days: 3, ..Retention::default() }).await;
         let young = [(2, ARCHIVE), (1, ARCHIVE | OUTBOUND), (0, ARCHIVE)];
         assert_eq!(kept[0], (8, OFFLINE));
         assert_eq!(kept[kept.len() - 3..], young);
         assert!(kept.len() <= 5, "{kept:?}");
-        let kept = left(Retention { days: 0, messages_max: 2 }).await;
+        let kept = left(Retention { messages_max: 2, ..Retention::default() }).await;
         assert_eq!(kept, [(8, OFFLINE), (1, ARCHIVE | OUTBOUND), (0, ARCHIVE)]);
     }
 }

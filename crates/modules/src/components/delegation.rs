@@ -46,8 +46,9 @@ pub struct Rule {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// Who manages which namespace.
     #[serde(default)]
-    namespaces: Vec<Rule>,
+    pub namespaces: Vec<Rule>,
 }
 
 impl Settings for Config {

@@ -1,4 +1,8 @@
 //! XEP-0352: Client State Indication. A client that nobody looks at is not woken for what can wait.
+//!
+//! Chat states are not even kept for it (§3.2): they tell of a moment, and who reads an hour later that
+//! somebody is typing is told what is wrong. Held back, those of a lively room would also fill up what may
+//! wait, and wake the radio for it.
 
 use serde::{Deserialize, Serialize};
 use verona_core::held::Patience;
@@ -6,7 +10,6 @@ use verona_core::hooks::{
     ConfigError, Hooks, HostSettings, Key, Manifest, Module, Offering, Settings, Spec, Stage,
 };
 use verona_core::server::Seat;
-use verona_xmpp::jid::Jid;
 use verona_xmpp::ns;
 use verona_xmpp::stanza::{Child, Kind, MessageType, PresenceType, Stanza};
 
@@ -87,8 +90,8 @@ impl ClientState {
     }
 }
 
-/// §3.2: of presence the latest of each entity is enough, of chat states the latest of each
-/// conversation; receipts and what contacts publish about themselves come with the next message.
+/// §3.2: of presence the latest of each entity is enough, chat states alone are left out; receipts and
+/// what contacts publish about themselves come with the next message.
 fn patience(stanza: &Stanza) -> Patience {
     match stanza.kind() {
         Kind::Presence(PresenceType::Available | PresenceType::Unavailable) => presence(stanza),
@@ -134,20 +137,10 @@ fn message(stanza: &Stanza) -> Patience {
     // XEP-0163 §1: an account publishes under its bare JID; what a service has is somebody's news.
     let personal = stanza.from().is_some_and(|from| from.is_bare() && from.local().is_some());
     match (state, receipt, published) {
-        (true, false, false) => conversation(stanza),
+        (true, false, false) => Patience::Lapses,
         (_, true, false) => Patience::Waits,
         (false, false, true) if personal => Patience::Waits,
         _ => Patience::Now,
-    }
-}
-
-/// XEP-0085 §5.1: the state of a conversation is what was said last.
-fn conversation(stanza: &Stanza) -> Patience {
-    match (stanza.from(), stanza.to().map(Jid::bare_str)) {
-        (Some(from), Some(to)) => {
-            Patience::Replaces(["c ", from.as_str(), " ", to].concat().into())
-        }
-        _ => Patience::Waits,
     }
 }
 
@@ -206,16 +199,14 @@ mod tests {
     }
 
     #[test]
-    fn a_chat_state_alone_replaces_the_one_before_in_its_conversation() {
+    fn a_chat_state_alone_is_left_out() {
         let of = |from: &str, to: &str, more: &str| {
             format!("<message from='{from}' to='{to}' type='chat'>{STATE}{more}</message>")
         };
         let (romeo, juliet) = ("romeo@montague.lit/orchard", "juliet@capulet.lit");
-        let one = replaces(&of(romeo, juliet, ""));
-        assert_eq!(replaces(&of(romeo, "juliet@capulet.lit/balcony", "<thread>t</thread>")), one);
-        assert_eq!(replaces(&of(romeo, juliet, "<no-store xmlns='urn:xmpp:hints'/>")), one);
-        assert_ne!(replaces(&of("romeo@montague.lit/garden", juliet, "")), one);
-        assert_ne!(replaces(&of(romeo, "nurse@capulet.lit", "")), one);
+        for beside in ["", "<thread>t</thread>", "<no-store xmlns='urn:xmpp:hints'/>"] {
+            assert_eq!(judge(&of(romeo, juliet, beside)), Patience::Lapses);
+        }
         assert_eq!(judge(&of(romeo, juliet, "<body>Ay me</body>")), Patience::Now);
         assert_eq!(judge(&of(romeo, juliet, "<x xmlns='urn:other'/>")), Patience::Now);
     }

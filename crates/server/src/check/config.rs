@@ -3,9 +3,12 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use verona_xmpp::jid::Jid;
+
 use crate::check::finding::Finding;
 use crate::config::load::Config;
 use crate::config::value::StorageUrl;
+use crate::settings;
 
 /// Looks for what is weaker than the default, and for secrets that others can read.
 pub fn look(config: &Config) -> Vec<Finding> {
@@ -23,6 +26,7 @@ pub fn look(config: &Config) -> Vec<Finding> {
     }
     findings.extend(readable_secrets(config, &subject));
     findings.extend(components(config));
+    findings.extend(strangers(config));
     findings
 }
 
@@ -44,6 +48,24 @@ fn components(config: &Config) -> Vec<Finding> {
         findings.push(Finding::warning(format!("port component {address}"), text, cure));
     }
     findings
+}
+
+/// Components that may do something by the sections of modules, and that are none.
+fn strangers(config: &Config) -> Vec<Finding> {
+    let known = settings::components(config);
+    let covers = |jid: &Jid| known.iter().any(|component| component.covers(jid.domain()));
+    let named = settings::named_components(config).into_iter();
+    // What is no domain at all keeps the server from starting, which says so.
+    let unknown = named.filter(|(_, name)| Jid::parse(name).is_ok_and(|jid| !covers(&jid)));
+    let tell = |(module, name): (&str, String)| {
+        let text = format!("names the component {name}, which does not exist");
+        let cure = match known.first() {
+            Some(_) => "spell it as its [[component]] does, or add one with that `domain`",
+            None => "add a [[component]] with that `domain` and a `secret`",
+        };
+        Finding::error(format!("config [modules.{module}]"), text, cure)
+    };
+    unknown.map(tell).collect()
 }
 
 /// Short, or of few different characters.

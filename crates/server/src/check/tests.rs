@@ -249,6 +249,37 @@ async fn doors_that_should_be_open_are_tried() {
 }
 
 #[test]
+fn modules_that_name_a_component_which_is_none_are_told() {
+    let scratch = Scratch::new();
+    let with = |section: &str, component: &str| {
+        let more = match section {
+            "delegation.namespaces" => "namespace = \"urn:x\"",
+            _ => "roster = \"get\"",
+        };
+        let text = format!(
+            "[[component]]\ndomain = \"*.irc.localhost\"\nsecret = \"3f9a1c77e2b04d58\"\n\
+             [[modules.{section}]]\ncomponent = \"{component}\"\n{more}"
+        );
+        let file = scratch.path().join("verona.toml");
+        fs::write(&file, text).expect("written");
+        let config = Config::load(&file, crate::settings::MODULES).expect("right");
+        let found = config::look(&config).into_iter();
+        let found = found.filter(|of| of.subject.starts_with("config [modules."));
+        found.map(|of| (of.subject, of.text)).collect::<Vec<_>>()
+    };
+    for section in ["delegation.namespaces", "privilege.grants"] {
+        let subject = format!("config [modules.{}]", section.split_once('.').expect("two").0);
+        let told = |name| {
+            vec![(subject.clone(), format!("names the component {name}, which does not exist"))]
+        };
+        assert_eq!(with(section, "irc.localhost"), []);
+        assert_eq!(with(section, "net.irc.localhost"), []);
+        assert_eq!(with(section, "icr.localhost"), told("icr.localhost"));
+        assert_eq!(with(section, "xirc.localhost"), told("xirc.localhost"));
+    }
+}
+
+#[test]
 fn weak_secrets_and_open_doors_of_components_are_told() {
     let scratch = Scratch::new();
     let with = |secret: &str, address: &str| {

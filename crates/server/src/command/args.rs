@@ -43,7 +43,7 @@ pub enum Command {
     /// Tell how the running server is.
     Status(Json),
     /// Make the running server read config and certificates anew.
-    Reload,
+    Reload(Json),
     /// End the running server; sessions can be resumed at the next start.
     Stop,
 }

@@ -49,7 +49,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Check(_) => Ok(()),
         Command::Config(args::Config::Show(args)) => print(&shown(&config, args)?),
         Command::Status(args) => running::status(&config, args),
-        Command::Reload => running::reload(&config),
+        Command::Reload(args) => running::reload(&config, args),
         Command::Stop => running::stop(&config),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use serde::Serialize;
+
 use crate::command::args::Json;
 use crate::command::failure::{Failure, print};
 use crate::config::load::Config;
@@ -26,9 +28,19 @@ pub fn ask_status(config: &Config) -> Result<Status, Failure> {
     }
 }
 
+/// What a reload led to, for scripts.
+#[derive(Serialize)]
+struct Reloaded {
+    notes: Vec<String>,
+}
+
 /// Makes the running server read config and certificates anew.
-pub fn reload(config: &Config) -> Result<(), Failure> {
+pub fn reload(config: &Config, args: Json) -> Result<(), Failure> {
     match ControlClient::connect(&config.control_socket())?.ask(&Request::Reload)? {
+        Answer::Reloaded { notes } if args.json => {
+            let text = serde_json::to_string_pretty(&Reloaded { notes }).map_err(Failure::new)?;
+            print(&format!("{text}\n"))
+        }
         Answer::Reloaded { notes } => {
             let notes = notes.iter().map(|note| format!("{note}\n"));
             print(&format!("reloaded\n{}", notes.collect::<String>()))

@@ -251,6 +251,8 @@ keys! {
 
         /// Connections that have not logged in, from one address.
         unauthenticated_per_address: u32 = safe().unauthenticated_per_address, 1..=1_000_000;
+        /// Connections from one address, logged in or not. Many people may share an address.
+        connections_per_address: u32 = safe().connections_per_address, 1..=1_000_000;
         /// New connections a second from one address.
         connections_per_sec_per_address: u32 = safe().connections_per_sec_per_address, 1..=1_000_000;
         /// Connected resources of one account.
@@ -261,6 +263,20 @@ keys! {
         /// Seconds without any answer to what was sent, after which a connection counts as lost. A
         /// session that can be resumed waits for its client then. Another server has 30 at most.
         unanswered_secs: u32 = safe().unanswered_secs, 2..=3600;
+        /// Seconds that others wait for a session that does not read what is sent to it, before it is
+        /// ended.
+        slow_reader_secs: u64 = safe().slow_reader_secs, 1..=3600;
+        /// Longest time that a session whose connection is gone waits for its client to resume it
+        /// (XEP-0198), in seconds; 0: none does.
+        resume_secs_max: u32 = safe().resume_secs_max, 0..=86_400;
+
+        /// Messages that wait for an account which is away; more go back to their senders.
+        offline_messages_max: u64 = safe().offline_messages_max, 0..=100_000;
+        /// Bytes of such messages.
+        offline_bytes_max: u64 = safe().offline_bytes_max, 0..=104_857_600;
+        /// Subscription requests that wait for one account's answer; more are passed over.
+        pending_requests_max: usize = safe().pending_requests_max, 1..=2_000;
+
         /// Memory that the process may use, in bytes; 0: 70 % of what the machine or its container
         /// has. From 80 % of that on nobody new is let in, from 90 % on the sessions end for which most
         /// waits.

@@ -111,56 +111,15 @@ fn secured(
 mod tests {
     use std::io::{Read, Write};
 
-    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
     use rustls::crypto::aws_lc_rs::default_provider;
-    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
     use rustls::version::{TLS12, TLS13};
-    use rustls::{AlertDescription, ClientConfig, ClientConnection, DigitallySignedStruct};
-    use rustls::{SignatureScheme, SupportedProtocolVersion};
+    use rustls::{AlertDescription, ClientConfig, ClientConnection, SupportedProtocolVersion};
     use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 
     use super::*;
+    use crate::tls::any_peer::AnyPeer;
     use crate::tls::certificates::Site;
     use crate::tls::self_signed::tests::Scratch;
-
-    /// A client that trusts everybody.
-    #[derive(Debug)]
-    struct Trusting;
-
-    impl ServerCertVerifier for Trusting {
-        fn verify_server_cert(
-            &self,
-            _: &CertificateDer<'_>,
-            _: &[CertificateDer<'_>],
-            _: &ServerName<'_>,
-            _: &[u8],
-            _: UnixTime,
-        ) -> Result<ServerCertVerified, rustls::Error> {
-            Ok(ServerCertVerified::assertion())
-        }
-
-        fn verify_tls12_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, rustls::Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, rustls::Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            default_provider().signature_verification_algorithms.supported_schemes()
-        }
-    }
 
     struct World {
         _scratch: Scratch,
@@ -176,11 +135,12 @@ mod tests {
     }
 
     fn client_config(version: &'static SupportedProtocolVersion) -> ClientConfig {
-        ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        let provider = Arc::new(default_provider());
+        ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[version])
             .expect("a version")
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Trusting))
+            .with_custom_certificate_verifier(AnyPeer::new(&provider))
             .with_no_client_auth()
     }
 

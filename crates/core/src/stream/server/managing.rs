@@ -3,7 +3,6 @@
 use verona_xml::{Element, Frame, Writer};
 use verona_xmpp::ns;
 
-use crate::limits::RESUME_SECS_MAX;
 use crate::stream::management::Managed;
 
 /// Asks for management and resumption (§3). Stanzas are counted from here on, and need not wait for
@@ -55,7 +54,8 @@ impl Command {
         // §3: an XML Schema boolean.
         let resume = || attr("resume").is_some_and(|value| matches!(value.as_ref(), "true" | "1"));
         let secs = || match resume() {
-            true => number("max").unwrap_or(RESUME_SECS_MAX),
+            // Without a wish, as long as the other side likes.
+            true => number("max").unwrap_or(u32::MAX),
             false => 0,
         };
         match name {

@@ -9,7 +9,7 @@ use verona_xmpp::error::StreamError;
 use verona_xmpp::ns;
 
 use crate::federation::reach::Pair;
-use crate::limits::{RESUME_SECS_MAX, SLEEPING_STREAMS_MAX, YIELD_SECS};
+use crate::limits::{SLEEPING_STREAMS_MAX, YIELD_SECS};
 use crate::sleepers::{Alarm, Known, Sleepers};
 use crate::stream::management::Managed;
 use crate::token;
@@ -35,10 +35,10 @@ struct Sleeper {
 
 impl Resumable {
     /// Begins to manage a stream that a pair was verified for (§3), and gives the answer. The peer
-    /// wants to be able to resume it for so many seconds; 0: not at all.
-    pub fn enable(&self, pair: &Pair, wish_secs: u32, yields: Yield) -> (Managed, String) {
+    /// may resume it for so many seconds; 0: not at all.
+    pub fn enable(&self, pair: &Pair, secs: u32, yields: Yield) -> (Managed, String) {
         let room = self.streams.asleep_count() < SLEEPING_STREAMS_MAX;
-        let secs = if room { wish_secs.min(RESUME_SECS_MAX) } else { 0 };
+        let secs = if room { secs } else { 0 };
         let managed = Managed::new(token::random().into(), secs);
         let mut writer = Writer::new(ns::SERVER);
         writer.start("enabled", ns::SM);
