@@ -15,7 +15,7 @@ use crate::federation::seen::Seen;
 use crate::federation::streams::Streams;
 use crate::federation::terms::Terms;
 use crate::limits::{ROUTE_IDLE_SECS, ROUTES_MAX};
-use crate::stream::pace::Spent;
+use crate::stream::spent::Spent;
 
 /// What the server knows of domains elsewhere.
 #[derive(Debug, Default)]
