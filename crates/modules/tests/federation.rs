@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use verona_core::federation::terms::Terms;
+use verona_core::federation::terms::{Circle, Terms};
+use verona_core::stream::server::state::Rules;
 use verona_modules::install;
 use verona_testkit::address::Address;
 use verona_testkit::client::Client;
@@ -17,7 +18,7 @@ use verona_testkit::raw::Raw;
 use verona_testkit::reader::Item;
 use verona_testkit::script::{Script, Setup};
 use verona_testkit::wire::PATIENCE;
-use verona_testkit::world::World;
+use verona_testkit::world::{World, open_rules};
 
 /// A link that is lost with something on it may be waited for, for some seconds.
 const LONG: Duration = Duration::from_secs(20);
@@ -308,6 +309,36 @@ async fn streams_are_closed_in_order_and_opened_again() {
     let left = world.capulet.server.leave_federation(PATIENCE).await;
     assert_eq!(left, 0);
     until("the end of the streams", || server.federation.streams.all().is_empty()).await;
+}
+
+/// Who may not federate any more, or only with a certificate, loses the streams that stand.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changed_settings_end_the_streams_that_they_forbid() {
+    for (deny, require_certificate) in [("verona.lit", false), ("montague.lit", false), ("", true)]
+    {
+        let world = world();
+        let mut juliet = online(&world, JULIET).await;
+        let mut romeo = online(&world, ROMEO).await;
+        juliet.send(&message("romeo@montague.lit", "1")).await.expect("sent");
+        next_message(&mut romeo).await;
+        let server: &Arc<_> = &world.capulet.server;
+        let circle = Circle { allow: Vec::new(), deny: vec![deny.into()] };
+        let mut terms = Terms::default();
+        if !deny.is_empty() {
+            terms.hosts.insert("capulet.lit".into(), circle);
+        }
+        server.federation.set_terms(terms);
+        server.streams.set_rules(Rules { require_certificate, ..open_rules() });
+        server.review_federation();
+        let streams = &server.federation.streams;
+        if deny == "verona.lit" {
+            juliet.send(&message("romeo@montague.lit", "2")).await.expect("sent");
+            assert_eq!(next_message(&mut romeo).await.attr("id"), Some("2"));
+            assert_eq!(streams.all().len(), 1, "somebody else was meant");
+            continue;
+        }
+        until("the end of the stream", || streams.all().is_empty()).await;
+    }
 }
 
 /// RFC 6121 §4.5.2: who was seen at a server that is gone is there no more, and is asked for when it is

@@ -14,6 +14,7 @@ use crate::server::Server;
 use crate::store::error::StoreError;
 use crate::store::shape::{Owner, Slice};
 use crate::stream::server::ours::is_ours;
+use crate::stream::server::pairs::Grounds;
 
 /// Owners and records that are read at a time.
 const PAGE: usize = 1_000;
@@ -78,14 +79,17 @@ impl Server {
         streams.all().len()
     }
 
-    /// Ends streams whose domains may not speak with each other any more, after a change of settings.
+    /// Ends streams whose domains may not speak with each other any more, or not without a certificate,
+    /// after a change of settings.
     pub fn review_federation(&self) {
-        let terms = self.federation.terms();
+        let (terms, rules) = (self.federation.terms(), self.streams.rules());
         for peer in self.federation.streams.all() {
-            let mut pairs = peer.pairs().into_iter().map(|known| known.pair);
-            let ended = pairs.find_map(|pair| match is_ours(self, &pair.local) {
-                false => Some(StreamCondition::HostGone),
-                true => (!terms.admit(&pair)).then_some(StreamCondition::PolicyViolation),
+            let ended = peer.pairs().into_iter().find_map(|known| {
+                if !is_ours(self, &known.pair.local) {
+                    return Some(StreamCondition::HostGone);
+                }
+                let lacks = rules.require_certificate && known.trust.by == Grounds::Dialback;
+                (lacks || !terms.admit(&known.pair)).then_some(StreamCondition::PolicyViolation)
             });
             if let Some(condition) = ended {
                 peer.order(Leave::End(condition.into()));

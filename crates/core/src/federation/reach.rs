@@ -101,8 +101,6 @@ pub enum ProvenBy {
     Pkix,
     /// A TLSA record under DNSSEC (RFC 7673).
     Dane,
-    /// A document on the domain's web server (RFC 7711).
-    Posh,
 }
 
 impl fmt::Display for ProvenBy {
@@ -110,7 +108,6 @@ impl fmt::Display for ProvenBy {
         f.write_str(match self {
             Self::Pkix => "by an authority that is trusted here",
             Self::Dane => "by its domain's signed DNS (DANE)",
-            Self::Posh => "by its domain's web server (POSH)",
         })
     }
 }

@@ -65,7 +65,6 @@ pub fn proven(trust: Trust) -> &'static str {
     match trust.by {
         Grounds::Certificate(ProvenBy::Pkix) => "certificate (PKIX)",
         Grounds::Certificate(ProvenBy::Dane) => "certificate (DANE)",
-        Grounds::Certificate(ProvenBy::Posh) => "certificate (POSH)",
         Grounds::Dialback => "dialback only",
     }
 }

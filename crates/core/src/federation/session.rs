@@ -143,6 +143,9 @@ impl Session {
         rest.extend_from_slice(&unread);
         let peer = Peer::new(id, role, wire.peer(), bidi);
         let now = Instant::now();
+        // A domain that opens more streams may not send more.
+        let first = dialbacks.pairs.iter().next();
+        let spent = first.map(|known| server.federation.spent(known.pair.remote.domain()));
         // Sent before the peer has said under what it may be resumed, a stanza would come twice or not
         // at all when the connection breaks: nobody could tell whether it has arrived.
         let unnamed = established.managed.as_ref().is_some_and(|managed| managed.id.is_empty());
@@ -166,7 +169,7 @@ impl Session {
             unproven: Unproven::default(),
             resuming: None,
             should_tell: false,
-            pace: Pace::between_servers(),
+            pace: Pace::between_servers(spent),
             tick: Box::pin(tokio::time::sleep(Duration::from_secs(secs))),
             is_leaving: false,
             times: Times { used: now, heard: now, asked: None, closing: None, hold },

@@ -1,11 +1,11 @@
 //! All that the server knows of domains elsewhere: a route for each pair, the streams, the terms.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use hashbrown::{Equivalent, HashMap};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use verona_xmpp::jid::Jid;
 
 use crate::federation::gauge::Gauge;
@@ -15,6 +15,7 @@ use crate::federation::seen::Seen;
 use crate::federation::streams::Streams;
 use crate::federation::terms::Terms;
 use crate::limits::{ROUTE_IDLE_SECS, ROUTES_MAX};
+use crate::stream::spent::Spent;
 
 /// What the server knows of domains elsewhere.
 #[derive(Debug, Default)]
@@ -27,6 +28,8 @@ pub struct Federation {
     pub streams: Arc<Streams>,
     /// Who elsewhere is seen here.
     pub seen: Seen,
+    /// What each domain elsewhere has sent of late, on all streams that stand with it.
+    spent: Mutex<HashMap<Box<str>, Weak<Mutex<Spent>>, ahash::RandomState>>,
     stopping: AtomicBool,
 }
 
@@ -78,8 +81,20 @@ impl Federation {
         self.routes.read().values().cloned().collect()
     }
 
-    /// Forgets routes that nobody has used for long.
+    /// What a domain elsewhere has sent of late; it is shared by all who hold it.
+    pub fn spent(&self, domain: &str) -> Arc<Mutex<Spent>> {
+        let mut all = self.spent.lock();
+        if let Some(spent) = all.get(domain).and_then(Weak::upgrade) {
+            return spent;
+        }
+        let spent = Arc::default();
+        all.insert(domain.into(), Arc::downgrade(&spent));
+        spent
+    }
+
+    /// Forgets routes that nobody has used for long, and what domains without a stream have sent.
     pub fn sweep(&self, now_secs: u32) {
+        self.spent.lock().retain(|_, spent| spent.strong_count() > 0);
         self.routes.write().retain(|_, route| {
             // Who has just looked one up holds it as well.
             Arc::strong_count(route) > 1 || !route.is_stale(now_secs, ROUTE_IDLE_SECS)
@@ -94,5 +109,22 @@ impl Federation {
     /// Whether the server goes away.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_domain_has_sent_is_one_for_all_its_streams_and_ends_with_them() {
+        let federation = Federation::default();
+        let one = federation.spent("capulet.lit");
+        assert!(Arc::ptr_eq(&one, &federation.spent("capulet.lit")));
+        let other = federation.spent("mantua.lit");
+        assert!(!Arc::ptr_eq(&one, &other));
+        drop(one);
+        federation.sweep(0);
+        assert_eq!(federation.spent.lock().len(), 1, "the one that somebody holds");
     }
 }

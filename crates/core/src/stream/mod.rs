@@ -19,6 +19,7 @@ pub mod resume;
 pub mod sasl2;
 pub mod server;
 pub mod session;
+pub mod spent;
 pub mod token_store;
 pub mod tokens;
 mod upgrade;

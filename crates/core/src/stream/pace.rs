@@ -2,38 +2,36 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use tokio::time::{Instant, Sleep};
+use parking_lot::Mutex;
+use tokio::time::Sleep;
 
 use crate::limits::{Limits, SERVER_PACE_FACTOR};
 use crate::server::Server;
+use crate::stream::spent::Spent;
 
-/// A burst of stanzas may be what is granted in so many seconds.
-const STANZA_BURST_SECS: u64 = 10;
-
-/// Two buckets that fill with time, for bytes and for stanzas.
+/// What a session has sent and may send.
 pub struct Pace {
     /// How much more is granted than to a client.
     factor: u64,
-    /// Bytes over what has been granted, when positive.
-    bytes: u64,
-    stanzas: u64,
-    last: Option<Instant>,
+    spent: Spent,
+    /// What all sessions of one source have spent together; then `spent` is not used.
+    shared: Option<Arc<Mutex<Spent>>>,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { factor: 1, bytes: 0, stanzas: 0, last: None, pause: None }
+        Self { factor: 1, spent: Spent::default(), shared: None, pause: None }
     }
 }
 
 impl Pace {
-    /// The pace of another server.
-    pub fn between_servers() -> Self {
-        Self { factor: SERVER_PACE_FACTOR, ..Self::default() }
+    /// The pace of another server, which shares it with its other streams.
+    pub fn between_servers(shared: Option<Arc<Mutex<Spent>>>) -> Self {
+        Self { factor: SERVER_PACE_FACTOR, shared, ..Self::default() }
     }
 
     /// Notes bytes that were read.
@@ -46,37 +44,23 @@ impl Pace {
         if limits.unlimited {
             return;
         }
-        let now = Instant::now();
-        let millis = self.last.map_or(0, |last| now.duration_since(last).as_millis());
-        let millis = u64::try_from(millis).unwrap_or(u64::MAX);
-        // Less than a millisecond grants nothing and is counted the next time.
-        if self.last.is_none() || millis > 0 {
-            self.last = Some(now);
-        }
-        let more = |rate: u64| rate.saturating_mul(self.factor);
-        let (byte_rate, stanza_rate) =
-            (more(limits.rate_bytes_per_sec), more(limits.rate_stanzas_per_sec));
-        let granted = |rate: u64| rate.saturating_mul(millis) / 1_000;
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        self.bytes = self.bytes.saturating_sub(granted(byte_rate));
-        self.bytes = self.bytes.saturating_add(bytes);
-        self.stanzas = self.stanzas.saturating_sub(granted(stanza_rate));
-        let over = self.bytes.saturating_sub(limits.rate_burst_bytes);
-        let byte_millis = over.saturating_mul(1_000) / byte_rate.max(1);
-        let burst = stanza_rate.saturating_mul(STANZA_BURST_SECS);
-        let over = self.stanzas.saturating_sub(burst);
-        let stanza_millis = over.saturating_mul(1_000) / stanza_rate.max(1);
-        let wait = byte_millis.max(stanza_millis);
-        if wait > 0 {
-            let pause = tokio::time::sleep(Duration::from_millis(wait));
-            self.pause = Some(Box::pin(pause));
+        let wait = match &self.shared {
+            Some(shared) => shared.lock().add(bytes, self.factor, limits),
+            None => self.spent.add(bytes, self.factor, limits),
+        };
+        if !wait.is_zero() {
+            self.pause = Some(Box::pin(tokio::time::sleep(wait)));
         }
     }
 
     /// Notes a stanza that was handled.
     pub fn count(&mut self, server: &Server) {
-        if !server.policy().limits.unlimited {
-            self.stanzas = self.stanzas.saturating_add(1);
+        if server.policy().limits.unlimited {
+            return;
+        }
+        match &self.shared {
+            Some(shared) => shared.lock().count(),
+            None => self.spent.count(),
         }
     }
 
@@ -87,5 +71,33 @@ impl Pace {
             self.pause = None;
         }
         Poll::Ready(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn streams_of_one_domain_share_what_it_may_send() {
+        let limits = Limits::default();
+        let burst = usize::try_from(limits.rate_burst_bytes).unwrap();
+        let shared = Arc::default();
+        let mut streams = [0; 2].map(|_| Pace::between_servers(Some(Arc::clone(&shared))));
+        streams[0].spend_of(burst, &limits);
+        assert!(streams[0].pause.is_none(), "so much may come at once");
+        // 1 MiB a second for all of them: the other stream waits as the first would.
+        let waits = |wait: Duration| (400..=500).contains(&wait.as_millis());
+        let begun = Instant::now();
+        streams[1].spend_of(512 * 1024, &limits);
+        let wait = streams[1].pause.as_ref().map(|pause| pause.deadline() - begun);
+        assert!(wait.is_some_and(waits), "{wait:?}");
+        let mut other = Pace::between_servers(Some(Arc::default()));
+        other.spend_of(burst, &limits);
+        assert!(other.pause.is_none(), "another domain does not feel it");
     }
 }

@@ -45,7 +45,9 @@ fn told(subject: &str, trial: Trial) -> Vec<Finding> {
     if let Some(failure) = failure {
         // The last step is told as the failure that it is.
         findings.pop_if(|last| last.text == failure.cause);
-        findings.push(Finding::error(subject, failure.cause, cure(&failure.condition)));
+        let is_reached = findings.iter().any(|step| step.text.ends_with(": connected"));
+        let cure = cure(&failure.condition, is_reached);
+        findings.push(Finding::error(subject, failure.cause, cure));
     } else {
         findings.push(Finding::ok(subject, format!("{host} can send to it")));
     }
@@ -53,19 +55,19 @@ fn told(subject: &str, trial: Trial) -> Vec<Finding> {
 }
 
 /// By what senders are told: the steps say what it was, this says where to look.
-fn cure(condition: &str) -> &'static str {
+fn cure(condition: &str, is_reached: bool) -> &'static str {
     match condition {
         "remote-server-not-found" => {
             "is it spelled right? Its DNS names no server: only its operator can mend that"
         }
-        "remote-server-timeout" => {
+        "remote-server-timeout" if !is_reached => {
             "try again later; if others reach it, look whether a firewall keeps this machine from \
              its port, and whether this machine's DNS works"
         }
         "not-allowed" => "look at who may federate with whom in [s2s] and [[host]]",
         _ => {
-            "if it is about a certificate, `verona check` says whether others trust that of this \
-             server; if about theirs, tell their operator"
+            "it was reached: `verona check` says whether others find this server and trust its \
+             certificate; if it is about theirs, tell their operator"
         }
     }
 }
@@ -87,6 +89,18 @@ mod tests {
         let levels: Vec<Level> = findings.iter().map(|finding| finding.level).collect();
         assert_eq!(levels, [Level::Ok, Level::Error]);
         assert!(findings[1].cure.as_deref().is_some_and(|cure| cure.contains("firewall")));
+    }
+
+    #[test]
+    fn who_was_reached_is_behind_no_firewall() {
+        let cause = "montague.lit cannot verify capulet.lit: remote-server-not-found".to_owned();
+        let steps = ["DNS: one record", "192.0.2.1:5269: connected", &cause].map(str::to_owned);
+        let failure = TrialFailure { cause, condition: "remote-server-timeout".to_owned() };
+        let host = "capulet.lit".to_owned();
+        let trial = Trial { host, steps: steps.to_vec(), failure: Some(failure) };
+        let findings = told("federation with montague.lit", trial);
+        let cure = findings.last().and_then(|finding| finding.cure.as_deref());
+        assert!(cure.is_some_and(|cure| cure.contains("find this server")), "{cure:?}");
     }
 
     #[test]

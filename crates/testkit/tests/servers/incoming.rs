@@ -236,6 +236,30 @@ async fn bidi_is_noted_with_the_limits_of_the_peer() {
 }
 
 #[tokio::test]
+async fn what_was_said_before_tls_is_forgotten() {
+    let network = Network::new();
+    network.trust("montague.lit");
+    let open = Rules { require_tls: false, ..Rules::default() };
+    let site = network.site_with(&["capulet.lit"], Limits::default(), open);
+    let mut hand = site.call("montague.lit").await;
+    hand.open("montague.lit", "capulet.lit").await;
+    // RFC 6120 §5.4.3.3: somebody on the line could have put this in.
+    let bidi = format!(
+        "<bidi xmlns='urn:xmpp:bidi'><limits xmlns='{NS_LIMITS}'><max-bytes>10000</max-bytes>\
+         </limits></bidi>"
+    );
+    hand.send(&bidi).await;
+    hand.send(STARTTLS).await;
+    assert!(hand.element().await.is("proceed", NS_TLS));
+    hand.open("montague.lit", "capulet.lit").await;
+    hand.send(&auth("=")).await;
+    assert!(hand.element().await.is("success", NS_SASL));
+    hand.open("montague.lit", "capulet.lit").await;
+    let stream = hand.established().await;
+    assert_eq!((stream.bidi, stream.takes.bytes_max), (false, None));
+}
+
+#[tokio::test]
 async fn what_is_sent_behind_the_negotiation_is_not_lost() {
     let site = capulet();
     let mut hand = site.call("montague.lit").await;

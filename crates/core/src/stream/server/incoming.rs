@@ -91,6 +91,7 @@ impl Callee {
             }
             // RFC 6120 §5.4.3.3: what was said before TLS is forgotten.
             (self.local, self.remote) = (None, None);
+            self.takes = Takes::default();
             header = self.header().await?;
         }
     }
