@@ -128,9 +128,12 @@ impl Place for Memory {
     async fn account(&self, address: &Address, password: &str) -> Result<(), String> {
         let told = |error: &dyn Display| error.to_string();
         let jid = Jid::parse(&address.bare()).map_err(|error| told(&error))?;
+        let known = self.server.account_record(&jid).await.map_err(|error| told(&error))?;
+        let now = self.server.clock.now_micros();
         let record = Record {
             disabled: false,
-            created_micros: self.server.clock.now_micros(),
+            // One that is there stays the same account.
+            created_micros: known.map_or(now, |known| known.created_micros),
             credentials: credentials(password)?,
         };
         let mut batch = Batch::new();
