@@ -178,7 +178,7 @@ fn deliver(passage: &mut Passage<'_>, seq: Seq, came: &Stanza, trail: &mut Trail
         let is_taken = matches!(put, Put::Taken | Put::Crowded);
         holders = holders.saturating_add(u32::from(is_taken));
         // Without XEP-0198 nothing more is known of it.
-        is_safe |= is_taken && !resource.link.mailbox.counts_stanzas();
+        is_safe |= is_taken && is_number(noted) && !resource.link.mailbox.counts_stanzas();
     }
     if is_number(noted) && !is_safe {
         passage.state.shared.hand_out(noted, holders);

@@ -15,6 +15,7 @@ use verona_core::store::Store;
 use verona_core::store::batch::Batch;
 use verona_core::store::shape::{Owner, Record, Seq, Slice, Table};
 use verona_core::store::words::Words;
+use verona_stores::dice::Dice;
 use verona_stores::sqlite::Sqlite;
 
 const LOG: Table = Table::log("messages");
@@ -167,16 +168,5 @@ impl Bench<'_> {
             at(100),
             found / rounds as usize
         );
-    }
-}
-
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % end
     }
 }

@@ -15,6 +15,7 @@ use verona_core::store::Store;
 use verona_core::store::batch::{Batch, Write};
 use verona_core::store::shape::{Owner, Record, Seq, Slice, Table};
 use verona_core::store::ticket::Ticket;
+use verona_stores::dice::Dice;
 use verona_stores::scratch::Scratch;
 use verona_stores::sqlite::{Sqlite, Tuning};
 
@@ -240,15 +241,4 @@ fn thread_time(name: &str) -> Duration {
 
 fn micros(time: Duration, count: u64) -> f64 {
     time.as_secs_f64() * 1e6 / count as f64
-}
-
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % end
-    }
 }

@@ -2,6 +2,7 @@
 //! they promise is `verona_core::store::Store`; what proves it is [`conformance`].
 
 pub mod conformance;
+pub mod dice;
 pub mod faulty;
 pub mod memory;
 mod rules;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use verona_core::store::Store;
 use verona_core::store::batch::Batch;
 use verona_core::store::shape::{Entry, Owner, Record, Seq, Slice, Table};
+use verona_stores::dice::Dice;
 use verona_stores::scratch::Scratch;
 use verona_stores::sqlite::{Sqlite, Tuning};
 
@@ -182,15 +183,4 @@ fn record(seq: Seq) -> Record {
 fn block_on<T>(what: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(what)
-}
-
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % end
-    }
 }

@@ -13,6 +13,7 @@ use verona_core::store::batch::{Batch, Write};
 use verona_core::store::error::{Fault, StoreError};
 use verona_core::store::shape::{Owner, Page, Record, Seq, Slice, Table};
 use verona_core::store::words::Words;
+use verona_stores::dice::Dice;
 use verona_stores::memory::Memory;
 use verona_stores::scratch::Scratch;
 use verona_stores::sqlite::{Sqlite, Tuning};
@@ -260,20 +261,4 @@ async fn names(store: &dyn Store, log: Table) -> Vec<Arc<str>> {
 /// Whether something is in blocks: the file is longer than what is empty or young needs.
 fn has_blocks(path: &std::path::Path) -> bool {
     std::fs::metadata(path).is_ok_and(|file| file.len() > 100_000)
-}
-
-/// A small generator of reproducible numbers (xorshift).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % end
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize]
-    }
 }

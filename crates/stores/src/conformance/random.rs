@@ -8,6 +8,8 @@ use verona_core::store::Store;
 use verona_core::store::batch::{Batch, Write};
 use verona_core::store::shape::{Owner, Record, Seq, Slice, Table};
 
+use crate::dice::Dice;
+
 use super::logs::agrees;
 use super::subject::{LOG, MAP, OTHER_LOG, SET, VALUE, all_of, entries_of, last_of, owner};
 
@@ -182,21 +184,7 @@ impl Model {
     }
 }
 
-/// A small generator of reproducible numbers (xorshift).
-struct Dice(u64);
-
 impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % end
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize]
-    }
-
     fn stanza(&mut self) -> Bytes {
         let length = self.below(700) as usize;
         vec![b'a' + self.below(26) as u8; length].into()
